@@ -1,0 +1,260 @@
+// Package app is the wiring: what is made, in what order it is started, and in
+// what order it is stopped. It is the only package that knows all others, and
+// holds no logic of its own.
+//
+// Records flow from the monitor through the dispatcher to the deliveries, and
+// custody flows back into the positions. Stopping follows the records: first
+// the monitor, so that nothing new comes; then the deliveries, which drain for
+// as long as the configuration allows; then the positions, which are written to
+// disk a last time; and last the endpoints, which tell the truth to the end.
+package app
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"log_capturer/internal/config"
+	"log_capturer/internal/deadletter"
+	"log_capturer/internal/delivery"
+	"log_capturer/internal/dispatcher"
+	"log_capturer/internal/health"
+	"log_capturer/internal/lifetime"
+	"log_capturer/internal/monitors/container"
+	"log_capturer/internal/positions"
+	"log_capturer/internal/selfwatch"
+	"log_capturer/internal/server"
+)
+
+// app holds the parts of a running agent.
+type app struct {
+	config      *config.Config
+	logger      *slog.Logger
+	host        string
+	started     time.Time
+	journal     *positions.Journal
+	deadLetters *deadletter.File
+	sinks       []*sink
+	dispatcher  *dispatcher.Dispatcher
+	engine      *container.Docker
+	monitor     *container.Monitor
+	server      *server.Server
+}
+
+// Run runs the agent until ctx is done, or until it can't go on.
+func Run(ctx context.Context, cfg *config.Config, stdout io.Writer, logger *slog.Logger) error {
+	a := &app{config: cfg, logger: logger, started: time.Now()}
+	defer a.close()
+	if err := a.make(); err != nil {
+		return err
+	}
+	a.greet(stdout)
+	return a.run(ctx)
+}
+
+// make makes all parts, and starts none.
+func (a *app) make() error {
+	cfg := a.config
+	var err error
+	if a.host = cfg.Host; a.host == "" {
+		if a.host, err = os.Hostname(); err != nil {
+			return fmt.Errorf("find out the host's name (or set host in the configuration): %w", err)
+		}
+	}
+	if err = os.MkdirAll(cfg.DataDir, 0o750); err != nil {
+		return fmt.Errorf("make data_dir: %w", err)
+	}
+	if a.journal, err = positions.Open(filepath.Join(cfg.DataDir, "positions"), positions.Options{Logger: a.logger}); err != nil {
+		return err
+	}
+	if a.deadLetters, err = deadletter.Open(filepath.Join(cfg.DataDir, "dead-letters.jsonl")); err != nil {
+		return err
+	}
+	for _, c := range cfg.Sinks {
+		s, err := a.makeSink(c)
+		if err != nil {
+			return fmt.Errorf("make sink %q: %w", c.Name, err)
+		}
+		a.sinks = append(a.sinks, s)
+	}
+	deliveries := make([]*delivery.Delivery, 0, len(a.sinks))
+	for _, s := range a.sinks {
+		deliveries = append(deliveries, s.delivery)
+	}
+	a.dispatcher = dispatcher.New(deliveries)
+	if cfg.ContainerMonitor.Enabled {
+		if err := a.makeMonitor(); err != nil {
+			return err
+		}
+	}
+	return a.makeServer()
+}
+
+func (a *app) makeMonitor() error {
+	c := a.config.ContainerMonitor
+	var err error
+	if a.engine, err = container.NewDocker(c.DockerHost); err != nil {
+		return err
+	}
+	a.monitor = container.New(container.Options{
+		Engine: a.engine, Dispatcher: a.dispatcher, Host: a.host,
+		Filter: container.Filter{
+			Include: container.Selection(c.Include), Exclude: container.Selection(c.Exclude),
+			Self: container.SelfID(),
+		},
+		StartAtEnd: c.StartAt == "end", MaxStreams: c.MaxStreams,
+		RotationInterval:  time.Duration(c.RotationInterval),
+		HeartbeatInterval: time.Duration(c.HeartbeatInterval),
+		ReconcileInterval: time.Duration(c.ReconcileInterval),
+		MaxLineBytes:      int(c.MaxLineBytes),
+		PositionRetention: time.Duration(c.PositionRetention),
+		Known:             a.knownSources, Logger: a.logger,
+	})
+	return nil
+}
+
+// knownSources returns the keys of all sources that have positions.
+func (a *app) knownSources() []string {
+	var keys []string
+	for key := range a.journal.All(delivery.CursorPrefix) {
+		if _, source, ok := strings.Cut(strings.TrimPrefix(key, delivery.CursorPrefix), "/"); ok {
+			keys = append(keys, source)
+		}
+	}
+	return keys
+}
+
+func (a *app) makeServer() error {
+	cfg := a.config
+	watcher := selfwatch.New(build())
+	registry := prometheus.NewRegistry()
+	reporters := []health.Reporter{a.journal}
+	registry.MustRegister(watcher, a.journal, a.deadLetters)
+	for _, s := range a.sinks {
+		registry.MustRegister(s.delivery)
+		reporters = append(reporters, s.delivery)
+		if s.collector != nil {
+			registry.MustRegister(s.collector)
+		}
+		if s.reporter != nil {
+			reporters = append(reporters, s.reporter)
+		}
+	}
+	if a.monitor != nil {
+		registry.MustRegister(a.monitor)
+		reporters = append(reporters, a.monitor)
+	}
+	listen := func(l config.Listener) string {
+		if !l.Enabled {
+			return ""
+		}
+		return l.Listen
+	}
+	var err error
+	a.server, err = server.New(server.Options{
+		API: listen(cfg.Server), Metrics: listen(cfg.Metrics), Pprof: listen(cfg.Pprof),
+		Registry: registry, Reporters: reporters, Ready: a.ready,
+		Status: a.status, Containers: a.containers, Logger: a.logger,
+	})
+	return err
+}
+
+// run starts the parts, waits, and stops them in the order of the records.
+func (a *app) run(ctx context.Context) error {
+	endpoints := lifetime.NewGroup(context.WithoutCancel(ctx))
+	endpoints.Go("server", a.server.Run)
+	keeping := lifetime.NewGroup(context.WithoutCancel(ctx))
+	keeping.Go("positions", a.journal.Run)
+	sinks := lifetime.NewGroup(context.WithoutCancel(ctx))
+	for _, s := range a.sinks {
+		sinks.Go("delivery", s.delivery.Run)
+	}
+	sources := lifetime.NewGroup(ctx)
+	if a.monitor != nil {
+		sources.Go("container_monitor", a.monitor.Run)
+	}
+
+	var err error
+	select {
+	case <-ctx.Done():
+	case <-sources.Context().Done():
+	case <-sinks.Context().Done():
+	case <-keeping.Context().Done():
+	case <-endpoints.Context().Done():
+	}
+	a.logger.Info("stopping", "shutdown_timeout", time.Duration(a.config.Dispatcher.ShutdownTimeout))
+	keep := func(e error) {
+		if err == nil {
+			err = e
+		}
+	}
+	sources.Cancel()
+	keep(sources.Wait())
+	a.drain(sinks)
+	keep(sinks.Wait())
+	keeping.Cancel()
+	keep(keeping.Wait())
+	endpoints.Cancel()
+	keep(endpoints.Wait())
+	a.logger.Info("stopped")
+	return err
+}
+
+// drain lets the sinks deliver what they accepted, for a bounded time. What is
+// left then stays in the custody of the sources.
+func (a *app) drain(sinks *lifetime.Group) {
+	for _, s := range a.sinks {
+		s.delivery.CloseInput()
+	}
+	timer := time.AfterFunc(time.Duration(a.config.Dispatcher.ShutdownTimeout), func() {
+		a.logger.Warn("shutdown_timeout", "undelivered", a.undelivered(),
+			"hint", "they are read again after the next start")
+		sinks.Cancel()
+	})
+	_ = sinks.Wait() // its error is asked for again by the caller
+	timer.Stop()
+}
+
+func (a *app) undelivered() uint64 {
+	var n uint64
+	for _, s := range a.sinks {
+		n += s.delivery.Accounts().InMemory
+	}
+	return n
+}
+
+// close releases what make has made.
+func (a *app) close() {
+	for _, s := range a.sinks {
+		s.close()
+	}
+	if a.engine != nil {
+		_ = a.engine.Close() // only idle connections are left
+	}
+	for _, c := range []io.Closer{a.deadLetters, a.journal} {
+		if err := closeIfMade(c); err != nil {
+			a.logger.Error("close", "error", err)
+		}
+	}
+}
+
+func closeIfMade(c io.Closer) error {
+	switch c := c.(type) {
+	case *deadletter.File:
+		if c == nil {
+			return nil
+		}
+	case *positions.Journal:
+		if c == nil {
+			return nil
+		}
+	}
+	return c.Close()
+}

@@ -1,0 +1,106 @@
+package app
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"log_capturer/internal/config"
+	"log_capturer/internal/delivery"
+	"log_capturer/internal/health"
+	"log_capturer/internal/httpclient"
+	"log_capturer/internal/sinks/localfile"
+	"log_capturer/internal/sinks/loki"
+)
+
+// sink is a configured destination: what brings records to it, and what else
+// it has to say.
+type sink struct {
+	config   config.Sink
+	delivery *delivery.Delivery
+	// collector and reporter are nil for a sink that has no metrics or health
+	// besides those of its delivery.
+	collector prometheus.Collector
+	reporter  health.Reporter
+	close     func()
+}
+
+// makeSink makes the sink that c describes.
+func (a *app) makeSink(c config.Sink) (*sink, error) {
+	s := &sink{config: c, close: func() {}}
+	logger := a.logger.With("sink", c.Name)
+	var target delivery.Sink
+	switch c.Type {
+	case config.TypeLocalFile:
+		files, err := localfile.New(localfile.Options{
+			Name: c.Name, Dir: a.config.DataDir, Path: c.LocalFile.Path,
+			Format:   localfile.Format(c.LocalFile.Format),
+			Compress: localfile.Compression(c.LocalFile.Compress),
+			Rotate: localfile.Rotate{
+				MaxBytes: int64(c.LocalFile.Rotate.MaxBytes), MaxAge: time.Duration(c.LocalFile.Rotate.MaxAge),
+			},
+			Retention: localfile.Retention{
+				MaxFiles: c.LocalFile.Retention.MaxFiles, MaxAge: time.Duration(c.LocalFile.Retention.MaxAge),
+				MaxTotalBytes: int64(c.LocalFile.Retention.MaxTotalBytes),
+			},
+			Logger: logger, Journal: a.journal,
+		})
+		if err != nil {
+			return nil, err
+		}
+		target, s.collector, s.reporter = files, files, files
+	case config.TypeLoki:
+		push, err := loki.New(loki.Options{
+			Name: c.Name, URL: c.Loki.URL, Encoding: loki.Encoding(c.Loki.Encoding),
+			Labels: c.Loki.Labels, StructuredMetadata: c.Loki.StructuredMetadata,
+			Tenant: c.Loki.Tenant, StreamsPerPush: c.Loki.StreamsPerPush,
+			Client: clientOptions(c), Logger: logger,
+		})
+		if err != nil {
+			return nil, err
+		}
+		target, s.close = push, push.Close
+	default:
+		return nil, fmt.Errorf("no such type %q", c.Type) // validation lets none through
+	}
+	d := c.Delivery
+	s.delivery = delivery.New(delivery.Options{
+		Name: c.Name, Sink: target, Journal: a.journal, DeadLetters: a.deadLetters,
+		WindowBytes: int64(a.config.Dispatcher.WindowBytes), Concurrency: d.Concurrency,
+		BatchBytes: int(d.BatchBytes), BatchRecords: d.BatchRecords, Linger: time.Duration(d.Linger),
+		Timeout: time.Duration(d.Timeout), MinBackoff: time.Duration(d.MinBackoff), MaxBackoff: time.Duration(d.MaxBackoff),
+		Logger: a.logger,
+	})
+	return s, nil
+}
+
+// clientOptions maps a sink's HTTP settings.
+func clientOptions(c config.Sink) httpclient.Options {
+	l := c.Loki
+	options := httpclient.Options{
+		BearerToken: l.BearerToken.Reveal(),
+		TLS: httpclient.TLS{
+			CAFile: l.TLS.CAFile, CertFile: l.TLS.CertFile, KeyFile: l.TLS.KeyFile,
+			ServerName: l.TLS.ServerName, InsecureSkipVerify: l.TLS.InsecureSkipVerify,
+		},
+		Headers:      map[string]string{},
+		MaxIdleConns: c.Delivery.Concurrency,
+	}
+	if l.BearerTokenFile != "" {
+		// The client reads the file again when the token in it is rotated.
+		options.BearerToken, options.BearerTokenFile = "", l.BearerTokenFile
+	}
+	if l.BasicAuth != nil {
+		options.BasicAuth = &httpclient.BasicAuth{Username: l.BasicAuth.Username}
+		if l.BasicAuth.PasswordFile != "" {
+			options.BasicAuth.PasswordFile = l.BasicAuth.PasswordFile
+		} else {
+			options.BasicAuth.Password = l.BasicAuth.Password.Reveal()
+		}
+	}
+	for name, value := range l.Headers {
+		options.Headers[name] = value.Reveal()
+	}
+	return options
+}

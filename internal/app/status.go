@@ -1,0 +1,107 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+
+	"log_capturer/internal/config"
+	"log_capturer/internal/selfwatch"
+	"log_capturer/internal/server"
+)
+
+// build says which program this is.
+func build() selfwatch.Build {
+	b := selfwatch.Build{Version: "(devel)", Commit: "unknown"}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return b
+	}
+	if info.Main.Version != "" {
+		b.Version = info.Main.Version
+	}
+	for _, setting := range info.Settings {
+		if setting.Key == "vcs.revision" {
+			b.Commit = setting.Value
+		}
+	}
+	return b
+}
+
+// greet tells the one who started the agent what it does and where to look.
+func (a *app) greet(w io.Writer) {
+	say := func(format string, args ...any) {
+		_, _ = fmt.Fprintf(w, format+"\n", args...) // nobody may be listening
+	}
+	say("log_capturer %s on %s", build().Version, a.host)
+	if a.engine != nil {
+		say("  captures  containers of the engine at %s", a.engine.Address())
+	}
+	for _, s := range a.sinks {
+		say("  delivers  %s: %s", s.config.Name, destination(s.config, a.config.DataDir))
+	}
+	say("  keeps     positions and refused records in %s", a.config.DataDir)
+	if addr := a.server.APIAddr(); addr != "" {
+		say("  shows     status at http://%s/", addr)
+	}
+	if addr := a.server.MetricsAddr(); addr != "" {
+		say("            metrics at http://%s/metrics", addr)
+	}
+}
+
+// destination says where a sink's records go, for people.
+func destination(c config.Sink, dataDir string) string {
+	if c.LocalFile != nil {
+		return "files " + strings.ReplaceAll(c.LocalFile.Path, "{data_dir}", dataDir)
+	}
+	return c.Type + " at " + c.Loki.URL
+}
+
+// status returns the facts about the agent for the API.
+func (a *app) status() server.Status {
+	dir := a.config.DataDir
+	if abs, err := filepath.Abs(dir); err == nil {
+		dir = abs
+	}
+	b := build()
+	s := server.Status{
+		Version: b.Version, Commit: b.Commit,
+		StartedAt: a.started, DataDir: dir, Host: a.host,
+	}
+	for _, sink := range a.sinks {
+		s.Sinks = append(s.Sinks, server.Sink{Name: sink.config.Name, Type: sink.config.Type})
+	}
+	return s
+}
+
+// ready returns nil when the agent has begun to capture.
+func (a *app) ready() error {
+	if a.monitor != nil && !a.monitor.Ready() {
+		return errors.New("the containers have not been listed yet")
+	}
+	return nil
+}
+
+// containers returns what is known of every container for the API.
+func (a *app) containers() []server.Container {
+	if a.monitor == nil {
+		return nil
+	}
+	var list []server.Container
+	for _, c := range a.monitor.Containers() {
+		out := server.Container{
+			ID: c.ID, Name: c.Name, Image: c.Image, State: server.State(c.State), Reason: c.Reason,
+			LagSeconds: c.Lag.Seconds(), Lease: c.State == "reading",
+			Lines: uint64(c.Records), Bytes: uint64(c.Bytes), SuspectedGaps: c.Gaps, LastLine: c.LastLine,
+		}
+		switch out.State {
+		case server.Reading, server.Waiting, server.Stopped, server.Error:
+			out.Transport = "api"
+		}
+		list = append(list, out)
+	}
+	return list
+}

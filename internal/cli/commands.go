@@ -1,0 +1,183 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"log_capturer/internal/config"
+)
+
+const runUsage = `Usage: log_capturer run [--config FILE]
+
+Captures the logs of all containers and delivers them, until it gets SIGINT or
+SIGTERM. It then delivers what it has read already, for as long as
+dispatcher.shutdown_timeout. A second signal ends it at once.
+
+  --config FILE   the configuration, in YAML; without it the defaults are used:
+                  logs go to files in ./log_capturer-data
+
+Exit codes: 0 stopped by a signal, 1 it could not start or go on, 2 wrong
+usage, 3 invalid configuration.
+`
+
+// runAgent runs the agent until it is told to stop.
+func runAgent(ctx context.Context, c *call) int {
+	file, code, ok := c.parse(true)
+	if !ok {
+		return code
+	}
+	cfg := config.Default()
+	if file != "" {
+		var err error
+		if cfg, err = config.Load(file, c.LookupEnv); err != nil {
+			return c.configError(err)
+		}
+	}
+	ctx, restore := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
+	defer restore()
+	// After the first signal the next one has its default effect.
+	context.AfterFunc(ctx, restore)
+
+	if err := c.run(ctx, cfg, c.Stdout, newLogger(cfg.Log, c.Stderr)); err != nil {
+		fmt.Fprintf(c.Stderr, "log_capturer: %v\n", err)
+		return ExitFailure
+	}
+	return ExitOK
+}
+
+// newLogger returns the agent's own log.
+func newLogger(cfg config.Log, w io.Writer) *slog.Logger {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(cfg.Level)); err != nil {
+		panic(fmt.Sprintf("cli: a valid configuration has the log level %q", cfg.Level))
+	}
+	options := &slog.HandlerOptions{Level: level}
+	if cfg.Format == "json" {
+		return slog.New(slog.NewJSONHandler(w, options))
+	}
+	return slog.New(slog.NewTextHandler(w, options))
+}
+
+const validateUsage = `Usage: log_capturer validate --config FILE
+
+Checks a configuration and prints everything that is wrong with it, each with
+file, line and column. Variables of the environment are put in, and the files
+that hold secrets and certificates are read.
+
+  --config FILE   the configuration, in YAML
+
+Exit codes: 0 valid, 2 wrong usage, 3 invalid.
+`
+
+// validate checks a configuration.
+func validate(_ context.Context, c *call) int {
+	file, code, ok := c.parse(true)
+	if !ok {
+		return code
+	}
+	if file == "" {
+		return c.usageError("--config is missing")
+	}
+	cfg, err := config.Load(file, c.LookupEnv)
+	if err != nil {
+		return c.configError(err)
+	}
+	fmt.Fprintf(c.Stdout, "%s is valid: %s\n", file, describe(cfg.Sinks))
+	return ExitOK
+}
+
+// describe lists sinks, as in "2 sinks (local_file, main: loki)".
+func describe(sinks []config.Sink) string {
+	list := make([]string, len(sinks))
+	for i, s := range sinks {
+		list[i] = s.Name
+		if s.Name != s.Type {
+			list[i] += ": " + s.Type
+		}
+	}
+	noun := "sinks"
+	if len(sinks) == 1 {
+		noun = "sink"
+	}
+	return fmt.Sprintf("%d %s (%s)", len(sinks), noun, strings.Join(list, ", "))
+}
+
+const versionUsage = `Usage: log_capturer version
+
+Prints the version of the program and of the Go that it was built with.
+`
+
+// version prints what the build says of itself.
+func version(_ context.Context, c *call) int {
+	if _, code, ok := c.parse(false); !ok {
+		return code
+	}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		info = &debug.BuildInfo{GoVersion: "an unknown Go"}
+	}
+	fmt.Fprintln(c.Stdout, versionText(info))
+	return ExitOK
+}
+
+// versionText returns the version, and the commit where it is known.
+func versionText(info *debug.BuildInfo) string {
+	settings := map[string]string{}
+	for _, s := range info.Settings {
+		settings[s.Key] = s.Value
+	}
+	text := "log_capturer " + cmp.Or(info.Main.Version, "(devel)")
+	if revision := settings["vcs.revision"]; revision != "" {
+		text += ", commit " + revision
+		if settings["vcs.modified"] == "true" {
+			text += " with changes"
+		}
+	}
+	return text + ", " + info.GoVersion
+}
+
+const usage = `log_capturer captures every line that every container writes, and delivers it.
+
+Usage: log_capturer [COMMAND]
+
+Without a command it runs: 'log_capturer' is 'log_capturer run', and
+'log_capturer --config FILE' is 'log_capturer run --config FILE'.
+
+Commands:
+%s
+Exit codes: 0 done, 1 failure at run time, 2 wrong usage, 3 invalid
+configuration. 'log_capturer help COMMAND' tells more of a command.
+`
+
+const helpUsage = `Usage: log_capturer help [COMMAND]
+
+Prints what a command does, or without one the list of commands.
+`
+
+// help prints the usage of the program, or of one command.
+func help(_ context.Context, c *call) int {
+	if len(c.args) > 1 {
+		return c.usageError("unexpected argument %q", c.args[1])
+	}
+	if len(c.args) == 1 {
+		about := find(c.args[0])
+		if about == nil {
+			return c.unknownCommand(c.args[0])
+		}
+		fmt.Fprint(c.Stdout, about.usage)
+		return ExitOK
+	}
+	var list strings.Builder
+	for _, command := range commands() {
+		fmt.Fprintf(&list, "  %-10s %s\n", command.name, command.summary)
+	}
+	fmt.Fprintf(c.Stdout, usage, list.String())
+	return ExitOK
+}

@@ -1,0 +1,116 @@
+// Package config owns the configuration of the agent: its types, every default,
+// the decoding of YAML files, and the rules that a configuration must keep.
+//
+// It promises that a configuration which it returns without an error is one
+// that the agent can run with, as far as the file alone can tell: every key is
+// known, every value has its type and is in its range, and no two sections
+// contradict each other. Everything that is wrong with a file is reported at
+// once, each with file, line, column and the nearest valid key (Errors).
+//
+// Values of the environment are put into scalars after the file was parsed, so
+// that a variable can change a value and never the structure. Secrets never
+// appear in output: see Secret.
+//
+// The package leaves to others what only the machine can tell: whether a port
+// is free, a directory is writable, an engine answers, what the machine's name
+// is.
+package config
+
+// Config is the whole configuration. Default returns one; Load and Parse return
+// one with the values of a file on top of the defaults. It is not modified
+// after that, and may be read from any goroutine.
+type Config struct {
+	// The directory for everything that the agent keeps: positions, refused
+	// records and, by default, the log files. It is made when it does not exist.
+	DataDir string `yaml:"data_dir"`
+	// The name of this machine in every record. Empty means its hostname.
+	Host string `yaml:"host"`
+	// The agent's own log, written to standard error.
+	Log Log `yaml:"log"`
+	// How containers are found and read.
+	ContainerMonitor ContainerMonitor `yaml:"container_monitor"`
+	// What lies between the monitors and the sinks.
+	Dispatcher Dispatcher `yaml:"dispatcher"`
+	// The destinations. Every record goes to each of them. Without this key
+	// there is one, of type `local_file`.
+	Sinks []Sink `yaml:"sinks"`
+	// The API and the status page.
+	Server Listener `yaml:"server"`
+	// The Prometheus metrics, at `/metrics`.
+	Metrics Listener `yaml:"metrics"`
+	// Go's profiles, at `/debug/pprof/`.
+	Pprof Listener `yaml:"pprof"`
+}
+
+// Log is the section of the agent's own log.
+type Log struct {
+	// The least important messages that are written.
+	Level string `yaml:"level" oneof:"debug info warn error"`
+	// How a message is written.
+	Format string `yaml:"format" oneof:"text json"`
+}
+
+// ContainerMonitor is the section of the container monitor.
+type ContainerMonitor struct {
+	// Whether containers are captured at all.
+	Enabled bool `yaml:"enabled"`
+	// The address of the Docker Engine: `unix:///path`, `tcp://host:port`,
+	// `http://...` or `https://...`. Empty means `$DOCKER_HOST`, or without it
+	// `unix:///var/run/docker.sock`.
+	DockerHost string `yaml:"docker_host"`
+	// Where reading starts in a container that was there before the agent saw
+	// it for the first time: at the oldest line that the engine has, or at the
+	// next line to come.
+	StartAt string `yaml:"start_at" oneof:"beginning end"`
+	// The containers to capture: those that match any pattern of any list.
+	// Without patterns, all.
+	Include Filter `yaml:"include"`
+	// The containers to leave out, even when they are included as well.
+	Exclude Filter `yaml:"exclude"`
+	// The most log streams of the engine that are open at once. With more
+	// containers than streams, these take turns.
+	MaxStreams int `yaml:"max_streams" min:"1" max:"10000"`
+	// How long a log stream stays open before it is closed and reopened where
+	// it was.
+	RotationInterval Duration `yaml:"rotation_interval" min:"10ms"`
+	// How often silent streams are checked for lines that they should have
+	// delivered.
+	HeartbeatInterval Duration `yaml:"heartbeat_interval" min:"10ms"`
+	// How often the list of containers is fetched anew, in case the engine
+	// dropped an event.
+	ReconcileInterval Duration `yaml:"reconcile_interval" min:"10ms"`
+	// The longest line that is kept in one record. A longer one is cut into
+	// several records that are marked; no byte is dropped.
+	MaxLineBytes ByteSize `yaml:"max_line_bytes" min:"1KiB" max:"1GiB"`
+	// How long the position of a removed container is kept.
+	PositionRetention Duration `yaml:"position_retention" min:"0s"`
+}
+
+// Filter selects containers. Every list is empty by default. In a pattern, *
+// stands for any text, ? for any one character and [a-z] for one of these.
+type Filter struct {
+	// Patterns of container names, without a leading slash.
+	Names []string `yaml:"names"`
+	// Patterns of image references, as `docker ps` shows them.
+	Images []string `yaml:"images"`
+	// Labels: `key` for a label with any value, `key=pattern` for certain values.
+	Labels []string `yaml:"labels"`
+}
+
+// Dispatcher is the section of what lies between the monitors and the sinks.
+type Dispatcher struct {
+	// The memory for records that are not delivered yet, for each sink. When
+	// it is full, reading waits.
+	WindowBytes ByteSize `yaml:"window_bytes" min:"64KiB" max:"1TiB"`
+	// How long the sinks may go on delivering after the agent was told to stop.
+	ShutdownTimeout Duration `yaml:"shutdown_timeout" min:"0s"`
+}
+
+// Listener is a section that opens a port.
+type Listener struct {
+	// Whether the port is opened.
+	Enabled bool `yaml:"enabled"`
+	// The address, as `host:port`. An empty host means every interface; port 0
+	// means a free one.
+	Listen string `yaml:"listen"`
+}

@@ -1,0 +1,257 @@
+package config
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+)
+
+// TestBadConfigs shows the whole text of what is said of a bad configuration.
+func TestBadConfigs(t *testing.T) {
+	const loki = "sinks:\n- type: loki\n  url: http://loki:3100\n"
+	const file = "sinks:\n- type: local_file\n"
+	tests := []struct {
+		name, text string
+		want       []string
+	}{
+		// Syntax.
+		{"tab", "\thost: a", []string{`c.yaml:1:5: tab character cannot use as a map key directly`}},
+		{"open bracket", "sinks: [1, 2\nhost: a", []string{`c.yaml:2:1: ',' or ']' must be specified`}},
+		{"nested colon", "log: level: info", []string{`c.yaml:1:6: mapping value is not allowed in this context`}},
+		{"not UTF-8", "host: a\ndata_dir: b\xff", []string{`c.yaml:2:12: is not valid UTF-8 here`}},
+		{"two documents", "host: a\n---\nhost: b", []string{`c.yaml:2:1: a second YAML document begins here; a configuration is one`}},
+		{"after the end", "host: a\n...\nlog: {}", []string{`c.yaml:3:1: the YAML document ended before this`}},
+		{"directive", "%YAML 1.2\n---\nhost: a", []string{`c.yaml:1:1: YAML directives are not supported`}},
+		{"tag", "host: !!str 5", []string{`c.yaml:1:7: the tag !!str is not supported; leave it out`}},
+		{"duplicate keys", "host: a\nlog: {level: info, level: warn}\nhost: b", []string{
+			`c.yaml:2:20: the key "level" was set in line 2 already`,
+			`c.yaml:3:1: the key "host" was set in line 1 already`,
+		}},
+		{"unknown alias", "host: *h", []string{`c.yaml:1:7: no anchor &h before this alias`}},
+		{"alias of itself", "sinks: &s [*s]", []string{`c.yaml:1:12: no anchor &s before this alias`}},
+		{"key of sections", "{a: b}: c", []string{`c.yaml:1:7: found an invalid key for this map`}},
+		{"merge of a text", "log: {<<: info}", []string{`c.yaml:1:11: a merge key wants a section, not a single value`}},
+
+		// Keys.
+		{"root", "- host", []string{`c.yaml:1:1: want a section, not a list`}},
+		{"near key", "sink: []", []string{`c.yaml:1:1: sink: unknown key "sink"; did you mean "sinks"?`}},
+		{"near key in a section", "container_monitor:\n  max_stream: 10", []string{
+			`c.yaml:2:3: container_monitor.max_stream: unknown key "max_stream"; did you mean "max_streams"?`}},
+		{"key of another section", "window_bytes: 1MiB", []string{
+			`c.yaml:1:1: window_bytes: unknown key "window_bytes"; it belongs in dispatcher`}},
+		{"key of sinks", "timeout: 1s", []string{
+			`c.yaml:1:1: timeout: unknown key "timeout"; it belongs in sinks[]`}},
+		{"key of another type", file + "  url: http://loki", []string{
+			`c.yaml:3:3: sinks[0].url: unknown key "url"; it belongs in a sink of type loki`}},
+		{"key like no other", "log: {colour: true}", []string{
+			`c.yaml:1:7: log.colour: unknown key "colour"; the keys here are level, format`}},
+		{"key of a number", "5: 6", []string{
+			`c.yaml:1:1: 5: unknown key "5"; the keys here are data_dir, host, log, container_monitor, dispatcher, sinks, server, metrics, pprof`}},
+
+		// Types.
+		{"section for a text", "host: {a: b}", []string{`c.yaml:1:7: host: want a text, not a section`}},
+		{"text for a section", "log: info", []string{`c.yaml:1:6: log: want a section, not a single value`}},
+		{"text for a list", "container_monitor: {include: {names: web}}", []string{
+			`c.yaml:1:38: container_monitor.include.names: want a list, not a single value`}},
+		{"list in a list", "container_monitor: {include: {names: [[web]]}}", []string{
+			`c.yaml:1:39: container_monitor.include.names[0]: want a text, not a list`}},
+		{"bool", "server: {enabled: yes}", []string{`c.yaml:1:19: server.enabled: want true or false, not "yes"`}},
+		{"quoted bool", `server: {enabled: "true"}`, []string{
+			`c.yaml:1:19: server.enabled: want true or false, not a text; remove the quotes`}},
+		{"number", "container_monitor: {max_streams: 1.5}", []string{
+			`c.yaml:1:34: container_monitor.max_streams: want a whole number, not "1.5"`}},
+		{"quoted number", "container_monitor: {max_streams: '5'}", []string{
+			`c.yaml:1:34: container_monitor.max_streams: want a whole number, not a text; remove the quotes`}},
+		{"no value", "host:", []string{`c.yaml:1:1: host: has no value; leave the key out for its default`}},
+		{"duration without unit", "dispatcher: {shutdown_timeout: 30}", []string{
+			`c.yaml:1:32: dispatcher.shutdown_timeout: 30 has no unit; write 30s for seconds`}},
+		{"duration", "dispatcher: {shutdown_timeout: soon}", []string{
+			`c.yaml:1:32: dispatcher.shutdown_timeout: want a duration such as 30s, 5m or 7d, not "soon"`}},
+		{"size", "dispatcher: {window_bytes: 16M}", []string{
+			`c.yaml:1:28: dispatcher.window_bytes: want a size such as 16MiB, 1MB or a number of bytes, not "16M"`}},
+
+		// Ranges.
+		{"too small", "container_monitor: {max_streams: 0}", []string{
+			`c.yaml:1:34: container_monitor.max_streams: 0 is too small: the least is 1`}},
+		{"too large", "container_monitor: {max_streams: 10001}", []string{
+			`c.yaml:1:34: container_monitor.max_streams: 10001 is too large: the most is 10000`}},
+		{"short duration", "container_monitor: {rotation_interval: 1ms}", []string{
+			`c.yaml:1:40: container_monitor.rotation_interval: 1ms is too small: the least is 10ms`}},
+		{"large size", "dispatcher: {window_bytes: 2TiB}", []string{
+			`c.yaml:1:28: dispatcher.window_bytes: 2TiB is too large: the most is 1TiB`}},
+		{"near value", "log: {format: jsn}", []string{
+			`c.yaml:1:15: log.format: want text or json, not "jsn"; did you mean "json"?`}},
+		{"value like no other", "log: {level: 5}", []string{
+			`c.yaml:1:14: log.level: want debug, info, warn or error, not "5"`}},
+
+		// Variables.
+		{"unset variable", "log:\n  level: ${LEVEL}", []string{
+			`c.yaml:2:10: log.level: the environment variable LEVEL is not set; set it, or write ${LEVEL:-default}`}},
+		{"two unset variables", "host: ${A}-${B}", []string{
+			`c.yaml:1:7: host: the environment variable A is not set; set it, or write ${A:-default}`,
+			`c.yaml:1:7: host: the environment variable B is not set; set it, or write ${B:-default}`,
+		}},
+		{"open variable", "host: ${A", []string{`c.yaml:1:7: host: ${ without its closing brace; write $${ for a literal ${`}},
+		{"no variable", "host: ${A-b}", []string{
+			`c.yaml:1:7: host: ${...} does not name a variable; write ${NAME} or ${NAME:-default}, or $${ for a literal ${`}},
+		{"variable in a default", "host: ${A:-${B}}", []string{
+			`c.yaml:1:7: host: the default of ${A} cannot hold another variable`}},
+		{"variable of a wrong type", "container_monitor:\n  max_streams: ${WORD}", []string{
+			`c.yaml:2:16: container_monitor.max_streams: want a whole number, not "word"`}},
+		{"variable with a structure", "log: ${SECTION}", []string{
+			`c.yaml:1:6: log: want a section, not a single value`}},
+
+		// The container monitor.
+		{"engine", "container_monitor: {docker_host: /var/run/docker.sock}", []string{
+			`c.yaml:1:34: container_monitor.docker_host: want an address such as unix:///var/run/docker.sock or tcp://host:2375, not "/var/run/docker.sock"`}},
+		{"engine scheme", "container_monitor: {docker_host: 'ssh://host'}", []string{
+			`c.yaml:1:34: container_monitor.docker_host: the part before :// is not supported: want unix, tcp, http or https, not "ssh"`}},
+		{"engine socket", "container_monitor: {docker_host: 'unix://run/docker.sock'}", []string{
+			`c.yaml:1:34: container_monitor.docker_host: want unix:// and an absolute path, as in unix:///var/run/docker.sock, not "unix://run/docker.sock"`}},
+		{"engine host", "container_monitor: {docker_host: 'tcp://:2375'}", []string{
+			`c.yaml:1:34: container_monitor.docker_host: want a host and a port after tcp://, as in tcp://host:2375`}},
+		{"patterns", "container_monitor:\n  exclude: {names: ['', a], labels: ['=x']}\n  include: {names: [a], images: ['[a-z]', '[a'], labels: ['[a', 'k=[a']}", []string{
+			`c.yaml:2:21: container_monitor.exclude.names[0]: an empty pattern matches nothing`,
+			`c.yaml:2:38: container_monitor.exclude.labels[0]: want key or key=pattern, not "=x"`,
+			`c.yaml:3:21: container_monitor.include.names[0]: "a" is in container_monitor.exclude.names as well, which wins`,
+			`c.yaml:3:43: container_monitor.include.images[1]: "[a" is no pattern: want *, ? and pairs of [ and ]`,
+			`c.yaml:3:65: container_monitor.include.labels[1]: "[a" is no pattern: want *, ? and pairs of [ and ]`,
+		}},
+		{"line over the window", "container_monitor: {max_line_bytes: 20MiB}", []string{
+			`c.yaml:1:37: container_monitor.max_line_bytes: a line of container_monitor.max_line_bytes (20MiB) does not fit into dispatcher.window_bytes (16MiB)`}},
+
+		// Sinks.
+		{"no sinks", "sinks: []", []string{`c.yaml:1:1: sinks: is empty; give a sink, or leave the key out to write to files in data_dir`}},
+		{"sink without a type", "sinks:\n- url: http://loki", []string{`c.yaml:2:3: sinks[0]: type is missing; it is local_file or loki`}},
+		{"sink of no type", "sinks:\n- type: kafka", []string{`c.yaml:2:9: sinks[0].type: want local_file or loki, not "kafka"`}},
+		{"sink of nearly a type", "sinks:\n- type: lokki\n  timeout: 0", []string{
+			`c.yaml:2:3: sinks[0].url: url is missing; give the address of Loki, as in http://loki:3100`,
+			`c.yaml:2:9: sinks[0].type: want local_file or loki, not "lokki"; did you mean "loki"?`,
+			`c.yaml:3:12: sinks[0].timeout: 0 is too small: the least is 1ms`,
+		}},
+		{"sink without anything", "sinks: [~]", []string{`c.yaml:1:9: sinks[0]: want a section, not nothing`}},
+		{"two of one name", "sinks:\n- type: local_file\n- type: local_file\n  path: x", []string{
+			`c.yaml:3:3: sinks[1].name: sinks[0] has the name "local_file" already; give each sink its own`}},
+		{"bad name", file + "  name: My Sink", []string{
+			`c.yaml:3:9: sinks[0].name: want up to 64 of a-z, 0-9, _ and -, not "My Sink"`}},
+		{"same files", "sinks:\n- type: local_file\n- type: local_file\n  name: b", []string{
+			`c.yaml:3:3: sinks[1].path: sinks[0] writes the same files`}},
+		{"concurrency of files", file + "  concurrency: 2", []string{
+			`c.yaml:3:16: sinks[0].concurrency: a sink of type local_file writes its files one after the other; leave the key out`}},
+		{"batch over the window", loki + "  batch_bytes: 1GiB", []string{
+			`c.yaml:4:16: sinks[0].batch_bytes: sinks[0].batch_bytes (1GiB) does not fit into dispatcher.window_bytes (16MiB)`}},
+		{"window under the batch", "container_monitor: {max_line_bytes: 64KiB}\ndispatcher: {window_bytes: 512KiB}", []string{
+			`c.yaml:2:28: dispatcher.window_bytes: sinks[0].batch_bytes (1MiB) does not fit into dispatcher.window_bytes (512KiB)`}},
+		{"linger", loki + "  linger: 1m", []string{`c.yaml:4:11: sinks[0].linger: linger (1m) is longer than timeout (30s)`}},
+		{"timeout under linger", loki + "  timeout: 5ms", []string{`c.yaml:4:12: sinks[0].timeout: linger (100ms) is longer than timeout (5ms)`}},
+		{"backoff", loki + "  min_backoff: 1m\n  max_backoff: 5s", []string{
+			`c.yaml:4:16: sinks[0].min_backoff: min_backoff (1m) is longer than max_backoff (5s)`}},
+		{"no contradiction with a bad value", loki + "  min_backoff: 1m\n  max_backoff: x", []string{
+			`c.yaml:5:16: sinks[0].max_backoff: want a duration such as 30s, 5m or 7d, not "x"`}},
+
+		// local_file.
+		{"placeholder", file + "  path: '{data_dir}/{contaner_name}.log'", []string{
+			`c.yaml:3:9: sinks[0].path: unknown placeholder {contaner_name}; did you mean {container_name}?`}},
+		{"path of a directory", file + "  path: logs/", []string{`c.yaml:3:9: sinks[0].path: want the path of a file, not "logs/"`}},
+		{"total under one file", file + "  retention: {max_total_bytes: 1MiB}", []string{
+			`c.yaml:3:32: sinks[0].retention.max_total_bytes: retention.max_total_bytes (1MiB) is less than one file of rotate.max_bytes (100MiB)`}},
+		{"retention of nothing", file + "  rotate: {max_bytes: 0}\n  retention: {max_files: 3}", []string{
+			`c.yaml:4:3: sinks[0].retention: retention deletes closed files, and none is ever closed: rotate is off, and path has neither {date} nor {hour}`}},
+
+		// loki.
+		{"no url", "sinks:\n- type: loki", []string{
+			`c.yaml:2:3: sinks[0].url: url is missing; give the address of Loki, as in http://loki:3100`}},
+		{"url", "sinks: [{type: loki, url: loki:3100}]", []string{
+			`c.yaml:1:27: sinks[0].url: want an address such as http://loki:3100 or https://logs.example.com`}},
+		{"password in the url", "sinks: [{type: loki, url: 'http://u:hunter2@loki'}]", []string{
+			`c.yaml:1:27: sinks[0].url: user and password do not belong in the address; use basic_auth`}},
+		{"query in the url", "sinks: [{type: loki, url: 'http://loki/?a=b'}]", []string{
+			`c.yaml:1:27: sinks[0].url: want an address without a query and a fragment`}},
+		{"TLS without TLS", loki + "  tls: {server_name: a}", []string{
+			`c.yaml:4:3: sinks[0].tls: tls has no effect: the url begins with http://`}},
+		{"labels", loki + "  labels: {9: a, __x: b, id: '{container_id}', t: '{date}', u: '{'}", []string{
+			`c.yaml:4:15: sinks[0].labels.9: want a name of letters, digits and _ that does not begin with a digit, not "9"`,
+			`c.yaml:4:23: sinks[0].labels.__x: names that begin with __ are Loki's own`,
+			`c.yaml:4:30: sinks[0].labels.id: a label with {container_id} makes a new Loki stream of every container that is ever started; move it to structured_metadata, or set allow_high_cardinality: true`,
+			`c.yaml:4:51: sinks[0].labels.t: {date} and {hour} have no place here: Loki keeps the time of every record`,
+			`c.yaml:4:64: sinks[0].labels.u: compile template "{": '{' at byte 1 is not closed (write '{{' for a brace)`,
+		}},
+		{"no labels", loki + "  labels: {}", []string{`c.yaml:4:3: sinks[0].labels: is empty; Loki wants at least one label`}},
+		{"label and metadata", loki + "  structured_metadata: {host: '{host}'}", []string{
+			`c.yaml:4:31: sinks[0].structured_metadata.host: host is a label as well; leave one of them out`}},
+		{"tenant", loki + "  tenant: '{hour}'", []string{
+			`c.yaml:4:11: sinks[0].tenant: {date} and {hour} have no place here: Loki keeps the time of every record`}},
+		{"two authentications", loki + "  basic_auth: {username: a, password: b}\n  bearer_token: c", []string{
+			`c.yaml:4:3: sinks[0].basic_auth: basic_auth and bearer_token exclude each other; leave one of them out`}},
+		{"no user", loki + "  basic_auth: {password: b}", []string{`c.yaml:4:3: sinks[0].basic_auth.username: username is missing`}},
+		{"secret twice", loki + "  bearer_token: a\n  bearer_token_file: /b", []string{
+			`c.yaml:5:22: sinks[0].bearer_token_file: bearer_token is set as well; leave one of them out`}},
+		{"no file of a secret", loki + "  bearer_token_file: /nonexistent/token", []string{
+			`c.yaml:4:22: sinks[0].bearer_token_file: open /nonexistent/token: no such file or directory`}},
+		{"secret of a wrong type", loki + "  bearer_token: [hunter2]", []string{
+			`c.yaml:4:17: sinks[0].bearer_token: want a single value, not a list`}},
+		{"secret of a bad variable", loki + "  bearer_token: hunter2${hunter-2}", []string{
+			`c.yaml:4:17: sinks[0].bearer_token: ${...} does not name a variable; write ${NAME} or ${NAME:-default}, or $${ for a literal ${`}},
+		{"headers", loki + "  bearer_token: a\n  tenant: b\n  headers: {'a b': c, Host: d, authorization: e, x-scope-orgid: f, X: \"g\\n\"}", []string{
+			`c.yaml:6:20: sinks[0].headers.a b: "a b" is no name of a header`,
+			`c.yaml:6:29: sinks[0].headers.Host: this header is set by the sink`,
+			`c.yaml:6:47: sinks[0].headers.authorization: basic_auth or bearer_token sets this header; leave one of them out`,
+			`c.yaml:6:65: sinks[0].headers.x-scope-orgid: tenant sets this header; leave one of them out`,
+			`c.yaml:6:71: sinks[0].headers.X: the value of a header is one line`,
+		}},
+		{"certificate without key", "sinks:\n- type: loki\n  url: https://l\n  tls:\n    cert_file: a", []string{
+			`c.yaml:5:16: sinks[0].tls.cert_file: cert_file and key_file are given together or not at all`}},
+		{"authorities and none", "sinks:\n- type: loki\n  url: https://l\n  tls: {insecure_skip_verify: true, ca_file: /nonexistent}", []string{
+			`c.yaml:4:31: sinks[0].tls.insecure_skip_verify: ca_file has no effect: insecure_skip_verify takes any certificate`,
+			`c.yaml:4:46: sinks[0].tls.ca_file: open /nonexistent: no such file or directory`,
+		}},
+
+		// Listeners.
+		{"address", "server: {listen: localhost}", []string{
+			`c.yaml:1:18: server.listen: want host:port, as in 127.0.0.1:8401, not "localhost"`}},
+		{"port", "server: {listen: 'localhost:http'}", []string{
+			`c.yaml:1:18: server.listen: want a port from 0 to 65535, not "http"`}},
+		{"one port for two", "metrics: {listen: ':6060'}", []string{
+			`c.yaml:1:19: metrics.listen: metrics.listen and pprof.listen have the same port 6060`}},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			cfg, err := Parse("c.yaml", []byte(test.text), environment("WORD", "word", "SECTION", "{level: info}"))
+			if err == nil {
+				t.Fatalf("no error for\n%s", test.text)
+			}
+			if cfg != nil {
+				t.Error("a bad configuration was returned")
+			}
+			if want := strings.Join(test.want, "\n"); err.Error() != want {
+				t.Errorf("%s\ngot\n%s\nwant\n%s", test.text, err, want)
+			}
+			if strings.Contains(err.Error(), "hunter2") {
+				t.Error("the text of a secret is shown")
+			}
+		})
+	}
+}
+
+// One run finds everything that is wrong with a file.
+func TestManyErrorsAtOnce(t *testing.T) {
+	text, err := os.ReadFile("testdata/many_errors.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = Parse("many_errors.yaml", text, environment())
+	list, ok := errors.AsType[Errors](err)
+	if !ok {
+		t.Fatalf("got %v, want Errors", err)
+	}
+	golden(t, "many_errors.golden.txt", []byte(list.Error()+"\n"))
+	for _, e := range list {
+		if e.Line == 0 || e.Column == 0 || e.File != "many_errors.yaml" {
+			t.Errorf("no position: %+v", e)
+		}
+		if !errors.Is(err, e) {
+			t.Errorf("%v is not found in the list", e)
+		}
+	}
+}

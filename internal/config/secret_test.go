@@ -1,0 +1,132 @@
+package config
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"log/slog"
+	"math/big"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/goccy/go-yaml"
+)
+
+func TestSecretIsNotShown(t *testing.T) {
+	secret := NewSecret("hunter2")
+	loki := &Loki{BearerToken: secret, BasicAuth: &BasicAuth{Password: secret}, Headers: map[string]Secret{"a": secret}}
+	var shown bytes.Buffer
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d", "%t", "%10s"} {
+		fmt.Fprintf(&shown, verb+"\n", secret)
+		fmt.Fprintf(&shown, verb+"\n", &secret)
+		fmt.Fprintf(&shown, verb+"\n", *loki)
+	}
+	fmt.Fprintln(&shown, secret, loki.BasicAuth)
+	fmt.Fprintf(&shown, "%v %+v\n", struct{ unexported Secret }{secret}, struct{ unexported *Secret }{&secret})
+	slog.New(slog.NewTextHandler(&shown, nil)).Info("text", "secret", secret, "loki", loki)
+	slog.New(slog.NewJSONHandler(&shown, nil)).Info("json", "secret", secret, "loki", loki)
+	for _, marshal := range []func(any) ([]byte, error){json.Marshal, yaml.Marshal} {
+		text, err := marshal(loki)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := bytes.Count(text, []byte("redacted")); n != 3 {
+			t.Errorf("%d of 3 secrets are marked as redacted in\n%s", n, text)
+		}
+		shown.Write(text)
+	}
+	for _, form := range []string{"hunter2", fmt.Sprintf("%x", "hunter2")} {
+		if strings.Contains(shown.String(), form) {
+			t.Errorf("the secret is shown:\n%s", shown.String())
+		}
+	}
+	if got := fmt.Sprint(secret); got != "<redacted>" {
+		t.Errorf("got %q", got)
+	}
+	if got := fmt.Sprint(Secret{}); got != "" {
+		t.Errorf("a secret that is not set shows %q", got)
+	}
+	if secret.Reveal() != "hunter2" {
+		t.Error("Reveal does not return the secret")
+	}
+}
+
+func TestSecretFromFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "token")
+	f := func(content, want string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cfg := parsed(t, "sinks:\n- {type: loki, url: http://l, bearer_token_file: '${TOKEN_FILE}'}", "TOKEN_FILE", path)
+		if got := cfg.Sinks[0].Loki.BearerToken.Reveal(); got != want {
+			t.Errorf("the file %q gives %q, want %q", content, got, want)
+		}
+	}
+	f("abc", "abc")
+	f("abc\n", "abc")
+	f("abc\r\n", "abc")
+	f("abc\n\n", "abc\n")
+	f(" a${X} ", " a${X} ") // a file is not expanded
+
+	if err := os.WriteFile(path, []byte("\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Parse("c.yaml", []byte("sinks:\n- {type: loki, url: http://l, bearer_token_file: "+path+"}"), environment())
+	if want := "c.yaml:2:50: sinks[0].bearer_token_file: " + path + " is empty"; err == nil || err.Error() != want {
+		t.Errorf("got  %v\nwant %s", err, want)
+	}
+}
+
+func TestTLSFiles(t *testing.T) {
+	f := func(keys, want string) {
+		t.Helper()
+		text := "sinks:\n- type: loki\n  url: https://l\n  tls: {" + keys + "}\n"
+		_, err := parse("c.yaml", []byte(text), environment(), readTestPEM(t))
+		got := ""
+		if err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("%s\ngot  %s\nwant %s", keys, got, want)
+		}
+	}
+	f("ca_file: ca.pem, cert_file: client.pem, key_file: client-key.pem", "")
+	f("ca_file: client-key.pem", "c.yaml:4:18: sinks[0].tls.ca_file: client-key.pem holds no certificate in PEM format")
+	f("cert_file: client-key.pem, key_file: client.pem", "c.yaml:4:20: sinks[0].tls.cert_file: "+
+		"cert_file and key_file cannot be used: tls: failed to find certificate PEM data in certificate input, "+
+		"but did find a private key; PEM inputs may have been switched")
+}
+
+// readTestPEM returns a reader of files of which every one with "key" in its
+// name holds a key, and all others the certificate of that key.
+func readTestPEM(t *testing.T) func(string) ([]byte, error) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	certDER, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(path string) ([]byte, error) {
+		if strings.Contains(path, "key") {
+			return pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER}), nil
+		}
+		return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certDER}), nil
+	}
+}

@@ -1,0 +1,158 @@
+package delivery
+
+import (
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"log_capturer/internal/health"
+)
+
+// stats are a sink's accounts. All fields change under one lock, so that
+//
+//	accepted = acknowledged + inMemory + dead
+//
+// holds in every snapshot, not only at rest.
+type stats struct {
+	sink        string
+	windowBytes int64
+
+	mu            sync.Mutex
+	accepted      uint64
+	acknowledged  uint64
+	dead          uint64
+	inMemory      uint64
+	inMemoryBytes int64
+	deadByReason  map[string]uint64
+	splits        uint64
+	// failing is set while the last attempt of some request failed.
+	failingSince time.Time
+	failures     uint64
+	lastError    error
+
+	attempts *prometheus.CounterVec
+	seconds  prometheus.Histogram
+}
+
+func newStats(sink string, windowBytes int64) *stats {
+	labels := prometheus.Labels{"sink": sink}
+	return &stats{
+		sink:         sink,
+		windowBytes:  windowBytes,
+		deadByReason: map[string]uint64{},
+		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "log_capturer_delivery_attempts_total", ConstLabels: labels,
+			Help: "Attempts to deliver a request, by outcome: delivered, partial, refused, too_large or failed.",
+		}, []string{"outcome"}),
+		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "log_capturer_delivery_attempt_seconds", ConstLabels: labels,
+			Help:    "Time that one attempt to deliver a request took.",
+			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10, 30},
+		}),
+	}
+}
+
+func (s *stats) accept(records, memory int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.accepted += uint64(records)
+	s.inMemory += uint64(records)
+	s.inMemoryBytes += int64(memory)
+}
+
+func (s *stats) release(memory int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.inMemoryBytes -= int64(memory)
+}
+
+func (s *stats) delivered(acknowledged, dead int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.acknowledged += uint64(acknowledged)
+	s.dead += uint64(dead)
+	s.inMemory -= uint64(acknowledged + dead)
+	s.failingSince, s.failures, s.lastError = time.Time{}, 0, nil
+}
+
+func (s *stats) buried(reason string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.deadByReason[reason]++
+}
+
+func (s *stats) split() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.splits++
+}
+
+func (s *stats) failed(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.failures == 0 {
+		s.failingSince = time.Now()
+	}
+	s.failures++
+	s.lastError = err
+}
+
+func (s *stats) attempted(took time.Duration, err error) {
+	s.seconds.Observe(took.Seconds())
+	s.attempts.WithLabelValues(outcome(err)).Inc()
+}
+
+func outcome(err error) string {
+	switch err.(type) {
+	case nil:
+		return "delivered"
+	case *PartialError:
+		return "partial"
+	case *PermanentError:
+		return "refused"
+	case *TooLargeError:
+		return "too_large"
+	default:
+		return "failed"
+	}
+}
+
+// unhealthyAfter is how long a sink may fail before it is unhealthy rather than
+// degraded.
+const unhealthyAfter = time.Minute
+
+// Health reports whether the destination takes what it is given.
+func (d *Delivery) Health() []health.Component {
+	s := d.stats
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := health.Component{Name: "sink/" + s.sink}
+	if s.failures > 0 {
+		failing := time.Since(s.failingSince)
+		c.Status = health.Degraded
+		if failing >= unhealthyAfter {
+			c.Status = health.Unhealthy
+		}
+		c.Reason = fmt.Sprintf("failing for %v, %d attempts in a row, %d records wait: %v",
+			failing.Round(time.Second), s.failures, s.inMemory, s.lastError)
+	}
+	return []health.Component{c}
+}
+
+// Accounts are the numbers of a sink's accounting identity.
+type Accounts struct {
+	Accepted     uint64 `json:"accepted"`
+	Acknowledged uint64 `json:"acknowledged"`
+	InMemory     uint64 `json:"in_memory"`
+	DeadLettered uint64 `json:"dead_lettered"`
+}
+
+// Accounts returns a consistent snapshot of the sink's accounts.
+func (d *Delivery) Accounts() Accounts {
+	s := d.stats
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Accounts{Accepted: s.accepted, Acknowledged: s.acknowledged, InMemory: s.inMemory, DeadLettered: s.dead}
+}

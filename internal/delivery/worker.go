@@ -1,0 +1,314 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"log_capturer/internal/deadletter"
+	"log_capturer/internal/positions"
+	"log_capturer/internal/queue"
+	"log_capturer/internal/record"
+)
+
+// worker delivers one shard of the queue, one request after the other. It is
+// used by one goroutine.
+type worker struct {
+	*Delivery
+	shard int
+
+	items    []queue.Item
+	requests []Request
+	byGroup  map[string]int
+	body     []byte
+	changes  []positions.Change
+}
+
+// run collects and delivers until the queue is closed and empty, or ctx is
+// done. Delivery.Run starts it and waits for it.
+func (w *worker) run(ctx context.Context) error {
+	limits := queue.Limits{Bytes: w.opts.BatchBytes, Records: w.opts.BatchRecords, Linger: w.opts.Linger}
+	w.byGroup = map[string]int{}
+	for {
+		items, err := w.window.Collect(ctx, w.shard, w.items[:0], limits)
+		w.items = items
+		if err == nil {
+			err = w.deliverAll(ctx)
+		}
+		// What was not delivered is dropped from memory only: the cursor has
+		// not moved, so it is read again after the next start.
+		for i := range items {
+			w.stats.release(items[i].Batch.Memory())
+		}
+		w.window.Done(items)
+		if errors.Is(err, queue.ErrClosed) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// deliverAll delivers the collected items, a request for each group.
+func (w *worker) deliverAll(ctx context.Context) error {
+	w.group()
+	defer func() {
+		for i := range w.requests {
+			clear(w.requests[i].Parts)
+		}
+	}()
+	for i := range w.requests {
+		if err := w.deliver(ctx, &w.requests[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// group spreads the items over w.requests by the sink's groups, keeping the
+// order within each.
+func (w *worker) group() {
+	clear(w.byGroup)
+	w.requests = w.requests[:0]
+	grouper, _ := w.opts.Sink.(Grouper)
+	for i := range w.items {
+		it := &w.items[i]
+		b := it.Batch
+		var keys [record.NumStreams]string
+		if grouper != nil {
+			for s := range keys {
+				if b.Streams.Has(record.Stream(s)) {
+					keys[s] = grouper.Group(b.Source, record.Stream(s))
+				}
+			}
+		}
+		// Streams that start at the same record and share a group share a part,
+		// so that their records stay in the order of the source.
+		for s := range keys {
+			if !b.Streams.Has(record.Stream(s)) {
+				continue
+			}
+			streams := record.Only(record.Stream(s))
+			joined := false
+			for t := range keys {
+				if t == s || !b.Streams.Has(record.Stream(t)) || keys[t] != keys[s] || it.Start[t] != it.Start[s] {
+					continue
+				}
+				streams |= record.Only(record.Stream(t))
+				joined = joined || t < s
+			}
+			if joined {
+				continue
+			}
+			w.add(keys[s], Part{Batch: b, From: it.Start[s], To: len(b.Records), Streams: streams})
+		}
+	}
+}
+
+func (w *worker) add(group string, part Part) {
+	index, ok := w.byGroup[group]
+	if !ok {
+		index = len(w.requests)
+		w.byGroup[group] = index
+		if index < cap(w.requests) {
+			w.requests = w.requests[:index+1]
+		} else {
+			w.requests = append(w.requests, Request{})
+		}
+		r := &w.requests[index]
+		r.Group, r.Parts = group, r.Parts[:0]
+	}
+	w.requests[index].Parts = append(w.requests[index].Parts, part)
+}
+
+// deliver brings a request to its end: delivered, or dead-lettered. The error
+// that it returns is that of ctx.
+func (w *worker) deliver(ctx context.Context, req *Request) error {
+	count := req.Len()
+	if count == 0 {
+		return w.commit(ctx, req, 0, 0)
+	}
+	req.Body, req.Encoded = w.body, false
+	defer func() { req.Body = nil }()
+	for failures := 0; ; failures++ {
+		err := w.attempt(ctx, req)
+		w.body = req.Body
+		if err == nil {
+			return w.commit(ctx, req, count, 0)
+		}
+		if partial, ok := errors.AsType[*PartialError](err); ok {
+			return w.bury(ctx, req, count, partial.Refused)
+		}
+		permanent, isPermanent := errors.AsType[*PermanentError](err)
+		tooLarge, isTooLarge := errors.AsType[*TooLargeError](err)
+		switch {
+		case (isPermanent || isTooLarge) && count > 1:
+			w.stats.split()
+			first, second := split(req, count/2)
+			if err := w.deliver(ctx, &first); err != nil {
+				return err
+			}
+			return w.deliver(ctx, &second)
+		case isPermanent:
+			return w.bury(ctx, req, count, []Refusal{{Reason: permanent.Reason, Detail: permanent.Err.Error()}})
+		case isTooLarge:
+			return w.bury(ctx, req, count, []Refusal{{Reason: "too_large", Detail: tooLarge.Err.Error()}})
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		pause := backoff(failures, w.opts.MinBackoff, w.opts.MaxBackoff, retryAfter(err))
+		w.stats.failed(err)
+		w.logger.Log(ctx, failureLevel(failures), "delivery_failed",
+			"error", err, "failures", failures+1, "records", count, "retry_in", pause)
+		if err := sleep(ctx, pause); err != nil {
+			return err
+		}
+	}
+}
+
+// failureLevel throttles the warnings of a long outage: the 1st, 2nd, 4th,
+// 8th... failure in a row is a warning, the others are for debugging. Each
+// names the number of failures, and with it what was held back.
+func failureLevel(failures int) slog.Level {
+	if n := failures + 1; n&(n-1) == 0 {
+		return slog.LevelWarn
+	}
+	return slog.LevelDebug
+}
+
+// attempt makes one attempt, bounded in time.
+func (w *worker) attempt(ctx context.Context, req *Request) error {
+	ctx, cancel := context.WithTimeout(ctx, w.opts.Timeout)
+	defer cancel()
+	clear(req.Changes)
+	req.Changes = req.Changes[:0]
+	start := time.Now()
+	err := w.opts.Sink.Send(ctx, req)
+	w.stats.attempted(time.Since(start), err)
+	return err
+}
+
+// bury takes the refused records of an answered request to the dead letters and
+// commits the request.
+func (w *worker) bury(ctx context.Context, req *Request, count int, refused []Refusal) error {
+	entries := make([]deadletter.Entry, 0, len(refused))
+	index, now := 0, time.Now()
+	next := refused
+	for b, r := range req.All() {
+		if len(next) == 0 {
+			break
+		}
+		if next[0].Index == index {
+			entries = append(entries, deadletter.Entry{
+				Time: now, Sink: w.opts.Name, Reason: next[0].Reason, Detail: next[0].Detail,
+				Source: b.Source, Stream: r.Stream, RecordTime: r.Timestamp(), Line: b.Line(r),
+			})
+			next = next[1:]
+		}
+		index++
+	}
+	err := w.persist(ctx, "write_dead_letters_failed", func() error { return w.opts.DeadLetters.Append(entries) })
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		w.stats.buried(e.Reason)
+	}
+	w.logger.Warn("records_refused", "count", len(entries), "reason", refused[0].Reason, "detail", refused[0].Detail)
+	return w.commit(ctx, req, count-len(entries), len(entries))
+}
+
+// commit moves the cursors past the request's records, in one step with what
+// the sink has to say.
+func (w *worker) commit(ctx context.Context, req *Request, delivered, dead int) error {
+	w.changes = append(w.changes[:0], req.Changes...)
+	w.mu.Lock()
+	for i := range req.Parts {
+		p := &req.Parts[i]
+		source := p.Batch.Source.Key
+		c := w.cursors[source]
+		if c == nil {
+			continue // forgotten while it was delivered
+		}
+		c.committed.Advance(p.Batch.CursorAt(p.To), p.Streams)
+		if i+1 == len(req.Parts) || req.Parts[i+1].Batch.Source.Key != source {
+			w.changes = append(w.changes, w.cursorChange(source, c.committed))
+		}
+	}
+	w.mu.Unlock()
+	err := w.persist(ctx, "write_positions_failed", func() error { return w.opts.Journal.Commit(w.changes...) })
+	if err != nil {
+		return err
+	}
+	w.stats.delivered(delivered, dead)
+	return nil
+}
+
+// persist repeats a write to the agent's own disk until it succeeds. Until then
+// nothing else is delivered: the alternative is to deliver it twice.
+func (w *worker) persist(ctx context.Context, message string, write func() error) error {
+	for failures := 0; ; failures++ {
+		err := write()
+		if err == nil {
+			return nil
+		}
+		w.stats.failed(err)
+		pause := backoff(failures, w.opts.MinBackoff, w.opts.MaxBackoff, 0)
+		w.logger.Log(ctx, failureLevel(failures), message, "error", err, "failures", failures+1, "retry_in", pause)
+		if err := sleep(ctx, pause); err != nil {
+			return err
+		}
+	}
+}
+
+// split cuts a request in two, the first with n records.
+func split(req *Request, n int) (first, second Request) {
+	first.Group, second.Group = req.Group, req.Group
+	for i := range req.Parts {
+		p := req.Parts[i]
+		if n == 0 {
+			second.Parts = append(second.Parts, p)
+			continue
+		}
+		cut := p.From
+		for ; cut < p.To && n > 0; cut++ {
+			if p.Streams.Has(p.Batch.Records[cut].Stream) {
+				n--
+			}
+		}
+		head, tail := p, p
+		head.To, tail.From = cut, cut
+		first.Parts = append(first.Parts, head)
+		if cut < p.To {
+			second.Parts = append(second.Parts, tail)
+		}
+	}
+	return first, second
+}
+
+// backoff returns the pause after the given number of earlier failures in a
+// row: a random part of an exponentially growing span (full jitter), and not
+// less than the destination asked for.
+func backoff(failures int, low, high, asked time.Duration) time.Duration {
+	span := high
+	if failures < 30 && low<<failures < high {
+		span = low << failures
+	}
+	return max(rand.N(span)+1, asked)
+}
+
+// sleep waits for the pause, or until ctx is done.
+func sleep(ctx context.Context, pause time.Duration) error {
+	t := time.NewTimer(pause)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}

@@ -1,0 +1,91 @@
+// Package dispatcher takes the batches of all sources to all sinks.
+//
+// It is the one door between the monitors, which make batches, and the
+// deliveries, which each bring them to one destination. A batch is shared, not
+// copied: each delivery holds it as long as it needs it. The dispatcher also
+// answers where a source has to be read from, which is where the sink that is
+// furthest behind stands; the others skip what they have.
+package dispatcher
+
+import (
+	"context"
+
+	"log_capturer/internal/delivery"
+	"log_capturer/internal/record"
+)
+
+// Dispatcher hands batches to deliveries. Its methods may be called from
+// several goroutines at once, Accept from one goroutine for each source.
+type Dispatcher struct {
+	sinks []*delivery.Delivery
+}
+
+// New returns a dispatcher to the given sinks.
+func New(sinks []*delivery.Delivery) *Dispatcher { return &Dispatcher{sinks: sinks} }
+
+// Accept takes over the caller's hold of b and gives the batch to every sink.
+// It blocks while the window of one of them is full; the others have the batch
+// by then. When ctx is done first, the sinks that have it keep it, and skip it
+// when it comes again: the caller reads on from before the batch.
+func (d *Dispatcher) Accept(ctx context.Context, b *record.Batch) error {
+	defer b.Release()
+	var full []*delivery.Delivery
+	for _, sink := range d.sinks {
+		ok, err := sink.TryEnqueue(b)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			full = append(full, sink)
+		}
+	}
+	for _, sink := range full {
+		if err := sink.Enqueue(ctx, b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Resume returns the cursors at which the sinks stand, one for each sink that
+// knows the source. A sink that is new to the source is first set to the
+// position of the one that is furthest behind, or to start where no sink knows
+// the source; the result is empty where start is zero as well.
+func (d *Dispatcher) Resume(source string, start record.Cursor) ([]record.Cursor, error) {
+	var known []record.Cursor
+	var fresh []*delivery.Delivery
+	oldest := start
+	for _, sink := range d.sinks {
+		c, ok, err := sink.Cursor(source)
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
+			fresh = append(fresh, sink)
+			continue
+		}
+		if len(known) == 0 || c.Total() < oldest.Total() {
+			oldest = c
+		}
+		known = append(known, c)
+	}
+	for _, sink := range fresh {
+		if err := sink.StartAt(source, oldest); err != nil {
+			return nil, err
+		}
+	}
+	if len(known) == 0 && !start.IsZero() {
+		known = append(known, start)
+	}
+	return known, nil
+}
+
+// Forget removes the positions of a source that will not come again.
+func (d *Dispatcher) Forget(source string) error {
+	for _, sink := range d.sinks {
+		if err := sink.Forget(source); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,275 @@
+package container
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"log_capturer/internal/lifetime"
+	"log_capturer/internal/record"
+)
+
+// snapshot is what a list said.
+type snapshot struct {
+	// asked is when the engine was asked: what became known later is newer.
+	asked time.Time
+	infos []Info
+}
+
+const (
+	minReconnect = 200 * time.Millisecond
+	maxReconnect = 10 * time.Second
+	// engineTimeout bounds a call that should be answered at once.
+	engineTimeout = 30 * time.Second
+)
+
+// discover tells the owner what containers there are: a list, then the events
+// since that list, and a list again after every reconnect and from time to
+// time, since the engine drops events silently when it is busy.
+func (m *Monitor) discover(ctx context.Context) error {
+	for failures := 0; ctx.Err() == nil; failures++ {
+		err := m.watch(ctx, func() { failures = 0 })
+		if ctx.Err() != nil {
+			break
+		}
+		m.lost(err)
+		pause := min(minReconnect<<min(failures, 10), maxReconnect)
+		if n := failures + 1; n&(n-1) == 0 {
+			m.logger.Warn("engine_unreachable", "address", m.opts.Engine.Address(), "error", err, "retry_in", pause,
+				"hint", "start the engine, set container_monitor.docker_host or DOCKER_HOST, and check that this user may use the socket")
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+	return ctx.Err()
+}
+
+// lost records that discovery does not work.
+func (m *Monitor) lost(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.engineError == nil {
+		m.engineSince = time.Now()
+	}
+	m.engineError = err
+}
+
+// watch follows the events of one connection. It returns why that ended.
+func (m *Monitor) watch(ctx context.Context, connected func()) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var listError error
+	reconcile := func() {
+		if listError = m.list(ctx); listError != nil {
+			cancel()
+			return
+		}
+		connected()
+	}
+	// The list is made while events are being buffered by the connection, so
+	// that none is missed between the two.
+	events := make(chan Event)
+	ready := make(chan struct{})
+	connection := lifetime.NewGroup(ctx)
+	ended := connection.Context().Done()
+	connection.Go("discovery", func(ctx context.Context) error {
+		return m.opts.Engine.Events(ctx, func() { close(ready) }, func(e Event) {
+			select {
+			case events <- e:
+			case <-ctx.Done():
+			}
+		})
+	})
+	wait := func() error {
+		cancel()
+		return connection.Wait()
+	}
+	select {
+	case <-ready:
+	case <-ended:
+		return wait()
+	}
+	ticker := time.NewTicker(m.opts.ReconcileInterval)
+	defer ticker.Stop()
+	reconcile()
+	for {
+		if listError != nil {
+			_ = wait() // the list says why
+			return listError
+		}
+		select {
+		case <-ended:
+			return wait()
+		case e := <-events:
+			if !m.tell(ctx, e) {
+				return wait()
+			}
+		case <-ticker.C:
+			reconcile()
+		}
+	}
+}
+
+// tell gives the owner something that was found.
+func (m *Monitor) tell(ctx context.Context, what any) bool {
+	select {
+	case m.found <- what:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// list tells the owner of all containers. Stopped ones are inspected, since
+// only that tells whether they ran again unnoticed.
+func (m *Monitor) list(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, engineTimeout)
+	defer cancel()
+	s := snapshot{asked: time.Now()}
+	infos, err := m.opts.Engine.List(ctx)
+	if err != nil {
+		return err
+	}
+	for _, info := range infos {
+		if !info.Running && m.opts.Filter.excluded(info) == "" {
+			full, err := m.opts.Engine.Inspect(ctx, info.ID)
+			if err != nil {
+				continue // gone meanwhile: the next list or event says so
+			}
+			info = full
+		}
+		s.infos = append(s.infos, info)
+	}
+	m.tell(ctx, s)
+	return nil
+}
+
+// learn takes in what discovery found.
+func (m *Monitor) learn(what any) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	switch w := what.(type) {
+	case snapshot:
+		m.learnSnapshot(w, now)
+	case Event:
+		m.learnEvent(w, now)
+	}
+}
+
+func (m *Monitor) learnSnapshot(s snapshot, now time.Time) {
+	if m.engineError != nil {
+		// What failed may have failed with the engine.
+		m.engineError = nil
+		for _, e := range m.table {
+			e.retryAt = time.Time{}
+		}
+	}
+	present := map[string]bool{}
+	for _, info := range s.infos {
+		present[info.ID] = true
+		m.update(info, now)
+	}
+	for id, e := range m.table {
+		if !present[id] && e.seen.Before(s.asked) {
+			m.vanish(e, now)
+		}
+	}
+	if !m.listed {
+		m.listed = true
+		for _, key := range m.opts.Known() {
+			id, ours := strings.CutPrefix(key, keyPrefix)
+			if ours && m.table[id] == nil {
+				m.orphans[key] = now
+			}
+		}
+	}
+}
+
+func (m *Monitor) learnEvent(event Event, now time.Time) {
+	e := m.table[event.ID]
+	switch event.Kind {
+	case EventStart:
+		info := Info{ID: event.ID, Name: event.Name, Image: event.Image, Labels: event.Labels, Running: true}
+		if e != nil {
+			info.Labels = e.info.Labels
+			e.runChanged = true
+			e.failures, e.retryAt = 0, time.Time{}
+			// What was inspected was another run.
+			e.info.Inspected = false
+		}
+		m.update(info, now)
+	case EventDie:
+		if e != nil {
+			e.info.Running, e.seen = false, now
+		}
+	case EventRename:
+		if e != nil {
+			e.info.Name, e.seen = event.Name, now
+			if e.source.Load() != nil {
+				e.source.Store(m.makeSource(e.info))
+			}
+		}
+	case EventDestroy:
+		if e != nil {
+			m.vanish(e, now)
+		}
+	}
+}
+
+// update enters what is known of a container. The caller holds m.mu.
+func (m *Monitor) update(info Info, now time.Time) {
+	delete(m.orphans, keyPrefix+info.ID)
+	e := m.table[info.ID]
+	if e == nil {
+		e = &entry{info: info, counters: &counters{}, waitingSince: now}
+		m.table[info.ID] = e
+		if m.opts.StartAtEnd && !m.listed {
+			for s := range e.start.Streams {
+				e.start.Streams[s] = record.Anchor{Time: now.UnixNano()}
+			}
+		}
+		if !info.Running && info.Inspected && info.StartedAt.IsZero() {
+			e.state, e.reason = stateDone, "never started"
+		}
+	}
+	e.seen, e.gone = now, false
+	if reason := m.opts.Filter.excluded(info); reason != "" && e.stream == nil {
+		e.state, e.reason = stateExcluded, reason
+		return
+	}
+	if e.stream == nil {
+		if !info.Inspected {
+			// Keep what only an inspection tells, unless the run has changed.
+			info.Inspected, info.StartedAt, info.TTY, info.Driver = e.info.Inspected, e.info.StartedAt, e.info.TTY, e.info.Driver
+			if info.Running && !e.info.Running {
+				info.Inspected = false
+			}
+		}
+		if e.info.Name != info.Name && e.source.Load() != nil {
+			e.source.Store(m.makeSource(info))
+		}
+		e.info = info
+	}
+	switch e.state {
+	case stateExcluded:
+		e.state, e.reason, e.waitingSince = stateWaiting, "", now
+	case stateDone:
+		if info.Running || !info.StartedAt.IsZero() && !info.StartedAt.Equal(e.drainedRun) {
+			e.state, e.reason, e.waitingSince = stateWaiting, "", now
+		}
+	}
+}
+
+// vanish takes in that a container was removed. An open stream is read to its
+// end first. The caller holds m.mu.
+func (m *Monitor) vanish(e *entry, now time.Time) {
+	e.gone, e.seen, e.info.Running = true, now, false
+	if e.stream == nil {
+		m.remove(e, now)
+	}
+}

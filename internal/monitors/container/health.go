@@ -1,0 +1,147 @@
+package container
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"log_capturer/internal/health"
+)
+
+// lag returns how far the reading of e is behind: nothing while its stream has
+// shown all there is; else the age of the last entry that was read, or, while
+// it has no stream, how long it has not been read. The caller holds m.mu.
+func (e *entry) lag(now time.Time) time.Duration {
+	switch e.state {
+	case stateReading:
+		if e.stream.status.idle(now) {
+			return 0
+		}
+		if last := e.stream.status.lastEntry.Load(); last != 0 {
+			return max(0, now.Sub(time.Unix(0, last)))
+		}
+		return now.Sub(e.stream.status.opened)
+	case stateWaiting, stateFailing:
+		if e.lastRead.IsZero() {
+			return now.Sub(e.waitingSince)
+		}
+		return now.Sub(e.lastRead)
+	}
+	return 0
+}
+
+// Container is the public state of a container.
+type Container struct {
+	ID, Name, Image string
+	// State is one of waiting, reading, stopped, excluded, unreadable, error.
+	State string
+	// Reason says why a container is not read, empty for one that is.
+	Reason string
+	// Waiting is how long it has waited for a stream, Open for how long its
+	// stream is open.
+	Waiting, Open time.Duration
+	Lag           time.Duration
+	Records       int64
+	Bytes         int64
+	// LastLine is the time of the last line, zero when there was none.
+	LastLine time.Time
+	// Gaps is the number of suspected gaps.
+	Gaps uint64
+}
+
+// Containers returns the state of all containers, by name.
+func (m *Monitor) Containers() []Container {
+	now := time.Now()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	list := make([]Container, 0, len(m.table))
+	for _, e := range m.table {
+		c := Container{
+			ID: e.info.ID, Name: e.info.Name, Image: e.info.Image,
+			State: e.state.String(), Reason: e.reason, Lag: e.lag(now),
+			Records: e.counters.records.Load(), Bytes: e.counters.bytes.Load(), Gaps: e.counters.gaps.Load(),
+		}
+		if last := e.counters.lastLine.Load(); last != 0 {
+			c.LastLine = time.Unix(0, last)
+		}
+		switch e.state {
+		case stateReading:
+			c.Open = now.Sub(e.stream.status.opened)
+		case stateWaiting:
+			c.Waiting = now.Sub(e.waitingSince)
+			c.Reason = "waits for a stream: all are in use by other containers"
+		}
+		list = append(list, c)
+	}
+	slices.SortFunc(list, func(a, b Container) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })
+	return list
+}
+
+// Ready reports whether the containers were listed once.
+func (m *Monitor) Ready() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.listed
+}
+
+// failingAfter is how often in a row reading a container may fail before that
+// makes the monitor degraded.
+const failingAfter = 3
+
+// Health reports whether all containers are captured.
+func (m *Monitor) Health() []health.Component {
+	now := time.Now()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	c := health.Component{Name: "container_monitor"}
+	worsen := func(s health.Status, format string, args ...any) {
+		if s > c.Status {
+			c.Status, c.Reason = s, fmt.Sprintf(format, args...)
+		}
+	}
+	if m.engineError != nil {
+		worsen(health.Unhealthy, "no answer from the container engine at %s for %v: %v; start it, or set container_monitor.docker_host",
+			m.opts.Engine.Address(), now.Sub(m.engineSince).Round(time.Second), m.engineError)
+	} else if !m.listed {
+		worsen(health.Degraded, "the containers have not been listed yet")
+	}
+	var unreadable, failing, late int
+	var example, reason string
+	bound := m.pool.bound(m.wanting())
+	for _, e := range m.table {
+		switch {
+		case e.state == stateUnreadable:
+			unreadable++
+			example, reason = e.info.Name, e.reason
+		case e.state == stateFailing && e.failures >= failingAfter:
+			failing++
+			example, reason = e.info.Name, e.reason
+		case e.state == stateWaiting && now.Sub(e.waitingSince) > bound:
+			late++
+			example = e.info.Name
+		}
+	}
+	if failing > 0 {
+		worsen(health.Degraded, "reading fails for %d containers, among them %s: %s", failing, example, reason)
+	}
+	if late > 0 {
+		worsen(health.Degraded, "%d containers wait for a stream for longer than %v, among them %s", late, bound, example)
+	}
+	if unreadable > 0 {
+		worsen(health.Degraded, "%d containers are not captured, among them %s: %s", unreadable, example, reason)
+	}
+	return []health.Component{c}
+}
+
+// wanting returns the number of containers that hold a stream or want one. The
+// caller holds m.mu.
+func (m *Monitor) wanting() int {
+	n := 0
+	for _, e := range m.table {
+		if e.state == stateReading || e.state == stateWaiting {
+			n++
+		}
+	}
+	return n
+}

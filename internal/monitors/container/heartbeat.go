@@ -1,0 +1,91 @@
+package container
+
+import (
+	"context"
+	"time"
+
+	"log_capturer/internal/framing"
+)
+
+// heartbeat looks for streams that are silent although there is more to read,
+// and closes them. It is one goroutine for all streams, not one for each.
+func (m *Monitor) heartbeat(ctx context.Context) error {
+	ticker := time.NewTicker(m.opts.HeartbeatInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-ticker.C:
+		}
+		for _, s := range m.silent(time.Now()) {
+			if m.stuck(ctx, s) {
+				s.status.cancel(errStuck)
+			}
+		}
+	}
+}
+
+// silent returns the streams that have waited for the engine for at least a
+// heartbeat.
+func (m *Monitor) silent(now time.Time) []*stream {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var silent []*stream
+	for _, e := range m.table {
+		if e.stream == nil || e.closing {
+			continue
+		}
+		since := e.stream.status.blockedSince.Load()
+		if since != 0 && now.Sub(time.Unix(0, since)) >= m.opts.HeartbeatInterval {
+			silent = append(silent, e.stream)
+		}
+	}
+	return silent
+}
+
+// probeTimeout bounds a probe.
+const probeTimeout = 5 * time.Second
+
+// stuck reports whether the newest entry of a container's log is one that its
+// stream has not shown. A failing probe proves nothing.
+func (m *Monitor) stuck(ctx context.Context, s *stream) bool {
+	silentSince := s.status.blockedSince.Load()
+	lastSeen := s.status.lastEntry.Load()
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	m.stats.probes.Inc()
+	newest, ok := m.probe(ctx, s)
+	if !ok || newest == lastSeen {
+		return false
+	}
+	// A start by time, or a position whose entries are no longer there: the
+	// stream has shown nothing, and has nothing to show but what is newer.
+	if lastSeen == 0 && newest <= oldest(s.position.cursor).UnixNano() {
+		return false
+	}
+	// The entry may have come on the stream while it was probed.
+	return s.status.blockedSince.Load() == silentSince
+}
+
+// probe returns the time of the newest entry of a container's log.
+func (m *Monitor) probe(ctx context.Context, s *stream) (int64, bool) {
+	body, err := s.engine.Logs(ctx, s.id, LogsOptions{Tail: 1})
+	if err != nil {
+		return 0, false
+	}
+	defer body.Close()
+	decoder := framing.NewDocker(framing.DockerOptions{TTY: s.info.TTY, MaxLine: m.opts.MaxLineBytes},
+		func(*framing.Line) error { return nil })
+	buffer := readBuffers.Get().(*[]byte)
+	defer readBuffers.Put(buffer)
+	for {
+		n, err := body.Read(*buffer)
+		if decoder.Feed((*buffer)[:n]) != nil {
+			return 0, false
+		}
+		if err != nil {
+			return decoder.LastEntry(), decoder.Entries() > 0
+		}
+	}
+}

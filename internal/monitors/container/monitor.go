@@ -1,0 +1,389 @@
+// Package container captures what every container writes, over the log
+// endpoint of a container engine's API.
+//
+// A Monitor finds the containers (discovery.go), decides which of them hold one
+// of the bounded number of streams (pool.go), reads each through its stream
+// (stream.go) from where the sinks stand (resume.go), and closes streams that
+// have gone silent while there is more to read (heartbeat.go). It hands batches
+// to a Dispatcher and promises that
+//   - each line of a readable container is handed over once, each stream of it
+//     in order, across rotations and restarts of streams, containers, engine
+//     and agent;
+//   - what it can't be sure of is counted as a suspected gap;
+//   - a container that is not being read is never reported as if it were.
+//
+// Lines that the engine itself no longer has are beyond it. Custody, and so the
+// moving of positions, is the Dispatcher's.
+//
+// One goroutine owns the table of containers. Each open stream has one goroutine
+// of its own, which the owner waits for before it gives the lease away.
+package container
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"log_capturer/internal/lifetime"
+	"log_capturer/internal/record"
+)
+
+// Options say what a Monitor captures and how. All fields are required unless
+// stated.
+type Options struct {
+	Engine     Engine
+	Dispatcher Dispatcher
+	// Host is the name of this machine in records.
+	Host   string
+	Filter Filter
+	// StartAtEnd leaves out what containers wrote before the agent first saw
+	// them. It is about the containers of the first list only.
+	StartAtEnd bool
+	// MaxStreams is the number of streams open at once.
+	MaxStreams int
+	// RotationInterval is how long a stream stays open.
+	RotationInterval time.Duration
+	// HeartbeatInterval is how often silent streams are probed.
+	HeartbeatInterval time.Duration
+	// ReconcileInterval is how often the containers are listed again.
+	ReconcileInterval time.Duration
+	// MaxLineBytes is the length at which lines are cut.
+	MaxLineBytes int
+	// PositionRetention is how long the position of a removed container is
+	// kept.
+	PositionRetention time.Duration
+	// Known returns the keys of all sources that have positions. They are asked
+	// for once, after the first list.
+	Known  func() []string
+	Logger *slog.Logger
+}
+
+// keyPrefix begins the source key of a container.
+const keyPrefix = "container/"
+
+// Monitor captures containers. Make it with New, start it with Run.
+type Monitor struct {
+	opts   Options
+	pool   pool
+	logger *slog.Logger
+
+	results chan result
+	found   chan any // snapshot or Event
+
+	stats stats
+
+	mu sync.Mutex
+	// table holds all containers by id. Only the goroutine of Run changes it.
+	table map[string]*entry
+	// listed is set when the first list has come.
+	listed bool
+	// engineError is why discovery does not work, nil when it does.
+	engineError   error
+	engineSince   time.Time
+	engineRetried int
+	// orphans are sources that have positions but no container, and since when.
+	orphans map[string]time.Time
+}
+
+// state is what the monitor does with a container.
+type state int
+
+const (
+	// stateWaiting: it wants a lease.
+	stateWaiting state = iota
+	// stateReading: its stream is open.
+	stateReading
+	// stateDone: it is stopped and was read to its end.
+	stateDone
+	// stateExcluded: it is not captured, by configuration.
+	stateExcluded
+	// stateUnreadable: its log driver can't be read.
+	stateUnreadable
+	// stateFailing: reading fails; it is tried again.
+	stateFailing
+)
+
+var stateNames = [...]string{"waiting", "reading", "stopped", "excluded", "unreadable", "error"}
+
+func (s state) String() string { return stateNames[s] }
+
+// entry is a container in the table.
+type entry struct {
+	info   Info
+	source atomic.Pointer[record.Source]
+	state  state
+	reason string
+	// waitingSince is when it began to want a lease, retryAt when it may have
+	// one after a failure, failures how many there were in a row.
+	waitingSince, retryAt time.Time
+	failures              int
+	stream                *stream
+	leaseEnd              time.Time
+	closing               bool
+	position              position
+	counters              *counters
+	start                 record.Cursor
+	// drainedRun is the start of the run that was read to its end by a stream
+	// opened after the container had stopped.
+	drainedRun time.Time
+	// seen is when discovery last told of it, gone that it was removed.
+	seen time.Time
+	gone bool
+	// runChanged is set when a start was seen while its stream was open.
+	runChanged bool
+	// lastRead is when its last stream ended.
+	lastRead time.Time
+}
+
+// result is what a stream came to.
+type result struct {
+	entry  *entry
+	stream *stream
+	end    ending
+	err    error
+}
+
+// New returns a monitor. It starts nothing.
+func New(opts Options) *Monitor {
+	return &Monitor{
+		opts:    opts,
+		pool:    pool{capacity: opts.MaxStreams, interval: opts.RotationInterval},
+		logger:  opts.Logger.With("component", "container_monitor"),
+		results: make(chan result),
+		found:   make(chan any),
+		stats:   newStats(),
+		table:   map[string]*entry{},
+		orphans: map[string]time.Time{},
+	}
+}
+
+// Run captures until ctx is done, and returns when all streams are closed.
+func (m *Monitor) Run(ctx context.Context) error {
+	group := lifetime.NewGroup(ctx)
+	group.Go("discovery", m.discover)
+	group.Go("heartbeat", m.heartbeat)
+	group.Go("container_monitor", m.own)
+	return group.Wait()
+}
+
+// own is the goroutine that owns the table. It starts the streams and waits for
+// them.
+func (m *Monitor) own(ctx context.Context) error {
+	streams := lifetime.NewGroup(ctx)
+	defer func() {
+		streams.Cancel()
+		// A stream that has ended still wants to say so.
+		for m.open() > 0 {
+			m.ended(<-m.results)
+		}
+		_ = streams.Wait() // streams report their errors as results
+	}()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case r := <-m.results:
+			m.ended(r)
+		case what := <-m.found:
+			m.learn(what)
+		case <-timer.C:
+		}
+		timer.Reset(time.Until(m.schedule(streams, time.Now())))
+	}
+}
+
+// open returns the number of open streams.
+func (m *Monitor) open() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	n := 0
+	for _, e := range m.table {
+		if e.stream != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// schedule closes and opens streams as the pool decides, and returns when to do
+// so again.
+func (m *Monitor) schedule(streams *lifetime.Group, now time.Time) time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.forget(now)
+	next := now.Add(time.Minute)
+	var leases []lease
+	var waiters []waiter
+	for id, e := range m.table {
+		switch {
+		case e.stream != nil:
+			leases = append(leases, lease{
+				id: id, opened: e.stream.status.opened, end: e.leaseEnd,
+				idle: e.stream.status.idle(now), closing: e.closing,
+			})
+		case e.state == stateWaiting || e.state == stateFailing:
+			if now.Before(e.retryAt) {
+				if e.retryAt.Before(next) {
+					next = e.retryAt
+				}
+				continue
+			}
+			waiters = append(waiters, waiter{id: id, since: e.waitingSince})
+		}
+	}
+	d := m.pool.decide(now, leases, waiters)
+	for _, id := range d.close {
+		e := m.table[id]
+		e.closing = true
+		e.stream.status.cancel(errRotate)
+	}
+	for _, id := range d.open {
+		m.start(streams, m.table[id], now)
+	}
+	if !d.next.IsZero() && d.next.Before(next) {
+		next = d.next
+	}
+	return next
+}
+
+// start opens a stream for e. The caller holds m.mu.
+func (m *Monitor) start(streams *lifetime.Group, e *entry, now time.Time) {
+	m.stats.waited(now.Sub(e.waitingSince))
+	ctx, cancel := context.WithCancelCause(streams.Context())
+	s := &stream{
+		id: e.info.ID, engine: m.opts.Engine, sink: m.opts.Dispatcher, maxLine: m.opts.MaxLineBytes,
+		start: e.start, stats: e.counters, source: &e.source, info: e.info, makeSource: m.makeSource,
+		position: e.position,
+	}
+	s.status.opened, s.status.cancel = now, cancel
+	e.stream, e.state, e.reason, e.closing, e.runChanged = s, stateReading, "", false, false
+	e.leaseEnd = m.pool.leaseEnd(now)
+	streams.Go("stream", func(context.Context) error {
+		end, err := s.run(ctx)
+		cancel(nil)
+		m.results <- result{entry: e, stream: s, end: end, err: err}
+		return nil
+	})
+}
+
+// makeSource describes a container in records.
+func (m *Monitor) makeSource(info Info) *record.Source {
+	return &record.Source{
+		Key: keyPrefix + info.ID, Host: m.opts.Host,
+		ContainerID: info.ID, ContainerName: info.Name, Image: info.Image,
+		ComposeProject: info.Labels["com.docker.compose.project"],
+		ComposeService: info.Labels["com.docker.compose.service"],
+		Labels:         info.Labels,
+	}
+}
+
+const (
+	minRetry = 100 * time.Millisecond
+	maxRetry = 10 * time.Second
+)
+
+// retry sets when e is tried again: soon at first, then less and less often.
+func (e *entry) retry(now time.Time) {
+	pause := min(minRetry<<min(e.failures, 10), maxRetry)
+	e.failures++
+	e.retryAt = now.Add(pause/2 + rand.N(pause/2))
+}
+
+// ended takes in what a stream came to.
+func (m *Monitor) ended(r result) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	e := r.entry
+	progress := r.stream.position.total > e.position.total
+	e.position = r.stream.position
+	e.stream, e.closing, e.lastRead = nil, false, now
+	if r.stream.info.Inspected {
+		running, name := e.info.Running, e.info.Name
+		e.info = r.stream.info
+		e.info.Running, e.info.Name = running, name
+		if e.runChanged {
+			e.info.Inspected = false // it tells of an earlier run
+		}
+	}
+	if progress {
+		e.failures = 0
+	}
+	e.position.distrustTime = r.end == endStuck
+	e.waitingSince = now
+	switch r.end {
+	case endRotated:
+		m.stats.rotations.Inc()
+		e.state = stateWaiting
+	case endStuck:
+		m.stats.reopens.WithLabelValues("stuck").Inc()
+		m.logger.Warn("stream_stuck", "container", e.info.Name)
+		e.state = stateWaiting
+	case endStopped:
+		e.state = stateWaiting
+		if e.runChanged {
+			break
+		}
+		e.info.Running = false
+		// What was opened while the container ran is opened once more, now that
+		// it has stopped: an engine may end a followed log before its last line.
+		if !r.stream.info.Running {
+			e.state, e.drainedRun = stateDone, e.info.StartedAt
+		}
+	case endRestarted:
+		// A start makes a new log stream; while the container is between two
+		// runs there is nothing to read, so it is tried less and less often.
+		m.stats.reopens.WithLabelValues("ended").Inc()
+		e.state = stateWaiting
+		if !e.runChanged {
+			e.retry(now)
+		}
+	case endClosed:
+		e.state = stateWaiting
+	case endGone:
+		m.remove(e, now)
+	case endUnreadable:
+		e.state, e.reason = stateUnreadable, "its log driver "+e.info.Driver+" can't be read: "+
+			"give the container another one, or exclude it in container_monitor.exclude"
+		m.logger.Warn("container_unreadable", "container", e.info.Name, "driver", e.info.Driver)
+	case endFailed:
+		m.stats.reopens.WithLabelValues("error").Inc()
+		e.state, e.reason = stateFailing, r.err.Error()
+		e.retry(now)
+		if n := e.failures; n&(n-1) == 0 && !errors.Is(r.err, context.Canceled) {
+			m.logger.Warn("stream_failed", "container", e.info.Name, "error", r.err, "failures", n)
+		}
+	}
+	if e.gone && e.stream == nil && e.state != stateWaiting {
+		m.remove(e, now)
+	}
+}
+
+// remove takes a container out of the table. Its position is kept for a while.
+// The caller holds m.mu.
+func (m *Monitor) remove(e *entry, now time.Time) {
+	delete(m.table, e.info.ID)
+	m.stats.retire(e.counters)
+	m.orphans[keyPrefix+e.info.ID] = now
+}
+
+// forget removes positions of containers that are gone for long. The caller
+// holds m.mu.
+func (m *Monitor) forget(now time.Time) {
+	for key, since := range m.orphans {
+		if now.Sub(since) < m.opts.PositionRetention {
+			continue
+		}
+		if err := m.opts.Dispatcher.Forget(key); err != nil {
+			m.logger.Warn("forget_position", "source", key, "error", err)
+			continue
+		}
+		delete(m.orphans, key)
+	}
+}

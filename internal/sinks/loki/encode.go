@@ -1,0 +1,154 @@
+package loki
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/s2"
+
+	"log_capturer/internal/delivery"
+	"log_capturer/internal/record"
+)
+
+// scratch is what one encoding needs besides the request's own buffer. It is
+// kept for the next one.
+type scratch struct {
+	// raw is the push before compression.
+	raw []byte
+	// runs are the request's parts, those of one Loki stream in a row.
+	runs []run
+	// streams numbers the request's Loki streams by their labels.
+	streams map[string]int
+	gzip    *gzip.Writer
+	out     sliceWriter
+}
+
+func newScratch() *scratch { return &scratch{streams: map[string]int{}} }
+
+// maxScratchBytes is the largest raw buffer that is kept.
+const maxScratchBytes = 16 << 20
+
+// run is a part, or the records of one stream of a part, that goes into one
+// Loki stream.
+type run struct {
+	part    *delivery.Part
+	streams record.StreamSet
+	fixed   [record.NumStreams]*fixed
+	// number is the Loki stream's place in the push.
+	number int
+}
+
+// labels returns the encoded labels of the run's Loki stream, which are the same
+// for all of its streams.
+func (r *run) labels() []byte {
+	for _, f := range r.fixed {
+		if f != nil {
+			return f.labels
+		}
+	}
+	return nil
+}
+
+// encode writes the push into req.Body.
+func (s *Sink) encode(req *delivery.Request) error {
+	sc := s.scratch.Get().(*scratch)
+	defer func() {
+		clear(sc.runs) // The next request must not keep this one's batches.
+		sc.runs = sc.runs[:0]
+		clear(sc.streams)
+		if cap(sc.raw) > maxScratchBytes {
+			sc.raw = nil
+		}
+		s.scratch.Put(sc)
+	}()
+	s.plan(sc, req)
+	if s.encoding == JSON {
+		sc.raw = appendJSONPush(sc.raw[:0], sc.runs, s.fixed.shape.omitMetadata)
+		return sc.compressGzip(req)
+	}
+	var push []byte
+	sc.raw, push = appendPush(sc.raw[:0], sc.runs, s.fixed.shape.omitMetadata)
+	size := s2.MaxEncodedLen(len(push))
+	if size < 0 {
+		return fmt.Errorf("a push of %d bytes is more than snappy takes", len(push))
+	}
+	req.Body = s2.EncodeSnappy(slices.Grow(req.Body[:0], size)[:size], push)
+	return nil
+}
+
+// plan sorts the request's parts into runs by Loki stream, which keeps the
+// order of the records of each.
+func (s *Sink) plan(sc *scratch, req *delivery.Request) {
+	for i := range req.Parts {
+		p := &req.Parts[i]
+		for stream := range record.Stream(record.NumStreams) {
+			if !holds(p, stream) {
+				continue
+			}
+			f := s.fixed.of(p.Batch.Source, stream)
+			number, ok := sc.streams[f.stream]
+			if !ok {
+				number = len(sc.streams)
+				sc.streams[f.stream] = number
+			}
+			// A part of two streams with the same labels stays one run, so that
+			// its lines stay as they were written among each other.
+			if n := len(sc.runs); n > 0 && sc.runs[n-1].part == p && sc.runs[n-1].number == number {
+				sc.runs[n-1].streams |= record.Only(stream)
+				sc.runs[n-1].fixed[stream] = f
+				continue
+			}
+			r := run{part: p, streams: record.Only(stream), number: number}
+			r.fixed[stream] = f
+			sc.runs = append(sc.runs, r)
+		}
+	}
+	if len(sc.streams) > 1 {
+		slices.SortStableFunc(sc.runs, func(a, b run) int { return a.number - b.number })
+	}
+}
+
+// holds reports whether p has a record of the stream.
+func holds(p *delivery.Part, stream record.Stream) bool {
+	return p.Streams.Has(stream) && p.Batch.Streams.Has(stream) &&
+		slices.ContainsFunc(p.Batch.Records[p.From:p.To], func(r record.Record) bool { return r.Stream == stream })
+}
+
+// compressGzip writes the raw push into req.Body.
+func (sc *scratch) compressGzip(req *delivery.Request) error {
+	sc.out.b = req.Body[:0]
+	if sc.gzip == nil {
+		w, err := gzip.NewWriterLevel(&sc.out, gzip.BestSpeed)
+		if err != nil {
+			return err
+		}
+		sc.gzip = w
+	} else {
+		sc.gzip.Reset(&sc.out)
+	}
+	_, err := sc.gzip.Write(sc.raw)
+	if err == nil {
+		err = sc.gzip.Close()
+	}
+	req.Body, sc.out.b = sc.out.b, nil
+	return err
+}
+
+// sliceWriter appends what is written to it.
+type sliceWriter struct{ b []byte }
+
+func (w *sliceWriter) Write(p []byte) (int, error) {
+	w.b = append(w.b, p...)
+	return len(p), nil
+}
+
+// sentTime returns the time that a record is sent with, in nanoseconds since
+// the Unix epoch: its own, moved on by one for each record of the run of equal
+// times before it.
+func sentTime(r *record.Record) int64 {
+	if r.Ordinal > 1 {
+		return r.Time + int64(r.Ordinal) - 1
+	}
+	return r.Time
+}
