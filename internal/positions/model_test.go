@@ -1,6 +1,7 @@
 package positions
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"maps"
@@ -82,7 +83,13 @@ func (m *model) checkContent(t *rapid.T) {
 
 var (
 	keys   = rapid.SampledFrom([]string{"a", "b", "cursor/files/container/1", "cursor/loki/container/1"})
-	values = rapid.OneOf(rapid.Just([]byte(nil)), rapid.SliceOfN(rapid.Byte(), 0, 700))
+	values = rapid.OneOf(
+		rapid.Just([]byte(nil)),
+		rapid.SliceOfN(rapid.Byte(), 0, 10),
+		// Longer than a sector, so that a loss of power can take one record and
+		// leave the next.
+		rapid.Map(rapid.IntRange(500, 1500), func(n int) []byte { return bytes.Repeat([]byte{byte(n)}, n) }),
+	)
 )
 
 func drawChanges(t *rapid.T) []Change {

@@ -289,16 +289,9 @@ func (j *Journal) adopt(f *finding) error {
 		if err := f.file.Truncate(j.end); err != nil {
 			return fmt.Errorf("cut the torn end of journal: %w", err)
 		}
-		if err := f.file.Sync(); err != nil {
-			return fmt.Errorf("sync journal: %w", err)
-		}
 	}
 	j.file, j.fileBoot = f.file, f.boot
 	j.covered, j.synced = f.covered, f.synced
-	if f.rebooted(j.boot) {
-		// What was read in this boot came from the disk.
-		j.covered, j.synced = j.end, j.end
-	}
 	// The last run may have ended because an fsync had failed. The kernel then
 	// takes the bytes for clean and would fsync nothing, and says so to nobody.
 	j.suspect = f.lastChanges >= j.synced

@@ -144,6 +144,86 @@ func TestOneBadByteAnywhere(t *testing.T) {
 	}
 }
 
+// TestPowerLossOutOfOrder: damage before whole records that no fsync had saved is
+// what a loss of power does, and no corruption.
+func TestPowerLossOutOfOrder(t *testing.T) {
+	for _, test := range []struct {
+		boot     string
+		after    []string // what was committed after the record that is damaged
+		want     []string
+		setAside int
+	}{
+		{"next boot", []string{"d", "1"}, []string{"a", "1", "b", "1"}, 0},
+		{"next boot", nil, []string{"a", "1", "b", "1"}, 0},
+		{"boot", []string{"d", "1"}, []string{"a", "1", "b", "1", "d", "1"}, 1},
+	} {
+		disk := vfstest.NewDisk()
+		j := open(t, disk, "boot")
+		put(t, j, "a", "1")
+		check(t, j.Sync())
+		put(t, j, "b", "1")
+		at := j.end
+		put(t, j, "c", "1")
+		check(t, j.Commit(changes(test.after...)...))
+		check(t, j.Sync()) // leaves a mark before its fsync, which is taken not to have been
+		name := journalFile(t, disk)
+		data, _ := disk.ReadFile(name)
+		clear(data[at : at+13])
+		disk.Kill()
+		disk.WriteFile(name, data)
+
+		for range 2 {
+			j = open(t, disk, test.boot)
+			wantContent(t, j, test.want...)
+			if n := len(setAsideFiles(disk)); n != test.setAside {
+				t.Errorf("%s: %d files set aside, want %d", test.boot, n, test.setAside)
+			}
+			disk.Kill()
+		}
+	}
+}
+
+// TestSyncedDamageIsCorruption: a restart of the machine is no excuse for damage
+// of what was fsynced before.
+func TestSyncedDamageIsCorruption(t *testing.T) {
+	disk := vfstest.NewDisk()
+	j := open(t, disk, "boot")
+	put(t, j, "a", "1")
+	at := j.end
+	put(t, j, "b", "1")
+	for _, key := range []string{"c", "d"} {
+		put(t, j, key, "1")
+		check(t, j.Sync())
+	}
+	name := journalFile(t, disk)
+	data, _ := disk.ReadFile(name)
+	clear(data[at : at+13])
+	disk.Kill()
+	disk.WriteFile(name, data)
+	j = open(t, disk, "next boot")
+	wantContent(t, j, "a", "1", "c", "1", "d", "1")
+	if len(j.Recovery().SetAside) != 1 {
+		t.Errorf("recovery = %+v, want a file set aside", j.Recovery())
+	}
+	check(t, j.Close())
+}
+
+// TestNewestFileCounts: older files, back after a loss of power, are removed.
+func TestNewestFileCounts(t *testing.T) {
+	disk := vfstest.NewDisk()
+	j := open(t, disk, "boot")
+	disk.Inject(vfstest.Fault{Op: vfstest.Remove, Err: syscall.EIO})
+	for i := range 12 {
+		put(t, j, "key", fmt.Sprint(i))
+		check(t, j.compact())
+	}
+	check(t, j.Commit(Change{Key: "key"}))
+	disk.Kill()
+	disk.Heal()
+	wantContent(t, open(t, disk, "boot"))
+	journalFile(t, disk)
+}
+
 func TestAnotherVersionIsRefused(t *testing.T) {
 	disk, data, _ := written(t)
 	binary.LittleEndian.PutUint32(data[8:], fileVersion+1)

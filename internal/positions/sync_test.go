@@ -18,11 +18,13 @@ import (
 	"log_capturer/internal/vfs/vfstest"
 )
 
-// running runs f beside j.Run, and returns what Run returned.
+// running runs f beside j.Run, begins it between two ticks, and returns what Run
+// returned.
 func running(t *testing.T, j *Journal, f func()) error {
 	ctx, cancel := context.WithCancel(t.Context())
 	result := make(chan error)
 	go func() { result <- j.Run(ctx) }()
+	time.Sleep(500 * time.Millisecond)
 	f()
 	cancel()
 	return <-result
@@ -34,7 +36,7 @@ func TestRunSyncsWhatIsDirty(t *testing.T) {
 		var synced atomic.Int32
 		j.OnSync(func() error { synced.Add(1); return nil })
 		check(t, running(t, j, func() {
-			time.Sleep(10*time.Second + 500*time.Millisecond) // between two ticks
+			time.Sleep(10 * time.Second)
 			if n := synced.Load(); n != 0 {
 				t.Errorf("%d syncs of a clean journal", n)
 			}

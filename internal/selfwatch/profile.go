@@ -43,6 +43,7 @@ func countGoroutines(profile []byte) Goroutines {
 		counted.Total += pending
 	}
 	counted.ByComponent[Other] += pending
+	boundComponents(counted.ByComponent)
 	return counted
 }
 

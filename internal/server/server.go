@@ -142,8 +142,7 @@ const (
 
 // bind opens the endpoint's listener.
 func (e *endpoint) bind() error {
-	var config net.ListenConfig
-	listener, err := config.Listen(context.Background(), "tcp", e.address)
+	listener, err := net.Listen("tcp", e.address) //nolint:noctx // binding is over at once
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return fmt.Errorf("listen on %s for %s: %w: another agent may be running; set %s",

@@ -86,10 +86,11 @@ func (h *history) step() error {
 	return h.journal.Commit(append(req.Changes, positions.Change{Key: cursorKey, Value: cursor})...)
 }
 
-// check fails unless the files of each container hold every line once, in
-// order, over closed files and then the active one. With retention, the oldest
-// lines may be missing.
-func (h *history) check(what string) {
+// check fails unless the files of each container hold every delivered line
+// once, in order, over closed files and then the active one. With retention,
+// the oldest lines may be missing; when it has had its time (retained), not
+// more files may be there than it keeps.
+func (h *history) check(what string, retained bool) {
 	h.t.Helper()
 	files := h.contents()
 	for _, src := range h.sources {
@@ -104,14 +105,14 @@ func (h *history) check(what string) {
 			got = append(got, textOf(h.t, files[name])...)
 		}
 		var want []string
-		for i := range h.total {
+		for i := range h.cursor() {
 			want = append(want, fmt.Sprint(i))
 		}
 		if keep := h.opts.Retention.MaxFiles; keep > 0 {
-			if len(names) > keep {
+			if retained && len(names) > keep {
 				h.t.Fatalf("%s: %d closed files of %s, want at most %d: %q", what, len(names), src.ContainerName, keep, names)
 			}
-			if len(got) == 0 {
+			if len(got) == 0 && len(want) > 0 {
 				h.t.Fatalf("%s: no lines of %s are left", what, src.ContainerName)
 			}
 			want = want[len(want)-min(len(got), len(want)):]
@@ -128,8 +129,9 @@ func (h *history) check(what string) {
 	for path := range h.sink.closed {
 		known[path] = true
 	}
-	for name := range files {
-		if path := filepath.Join(h.dir, name); !known[path] {
+	for name, content := range files {
+		// A file may be made, but not written to, before it is known.
+		if path := filepath.Join(h.dir, name); !known[path] && content != "" {
 			h.t.Fatalf("%s: file %q is not known; known are %q", what, path, slices.Sorted(maps.Keys(known)))
 		}
 		delete(known, filepath.Join(h.dir, name))
@@ -159,17 +161,21 @@ func TestEveryRecordOnceAfterACrashAtAnyStep(t *testing.T) {
 						if crashes < 50 {
 							t.Fatalf("only %d steps", crashes)
 						}
-						h.check("no crash")
+						h.check("no crash", true)
 						h.stop()
 						return
 					}
 					crashes++
 					second := &fault{at: 1 + at%11, applied: applied, crash: true}
 					h.run(second)
-					if !h.run(nil) {
-						t.Fatalf("crash at %d (%s): could not go on", at, first.hit)
+					what := fmt.Sprintf("crash at %d (%s), then at %d (%s)", at, first.hit, second.at, second.hit)
+					h.start(nil)
+					h.check(what+", started", false)
+					h.run(nil)
+					if h.cursor() != h.total {
+						t.Fatalf("%s: could not go on", what)
 					}
-					h.check(fmt.Sprintf("crash at %d (%s), then at %d (%s)", at, first.hit, second.at, second.hit))
+					h.check(what, true)
 					h.stop()
 				}
 			})
@@ -190,7 +196,7 @@ func TestEveryRecordOnceAfterAnErrorAtAnyStep(t *testing.T) {
 					if !h.run(f) {
 						t.Fatalf("error at %d (%s): could not go on", at, f.hit)
 					}
-					h.check(fmt.Sprintf("error at %d (%s)", at, f.hit))
+					h.check(fmt.Sprintf("error at %d (%s)", at, f.hit), true)
 					h.stop()
 					if f.hit == "" {
 						return

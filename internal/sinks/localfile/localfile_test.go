@@ -20,6 +20,8 @@ import (
 	"log_capturer/internal/record"
 )
 
+var _ Journal = (*positions.Journal)(nil)
+
 var noon = time.Date(2026, 3, 4, 12, 0, 0, 0, time.UTC)
 
 // wantLines compares the lines of one file in JSON format.
@@ -370,6 +372,45 @@ func TestFilesAreSyncedBeforeTheJournal(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = sync(dir, "a-20260304T050607Z-0001.log")
+	// What the process before has written may not be synced.
+	s = w.start(nil)
+	s.fs, s.unsynced.fs = fs, fs
+	_ = sync(dir, "a-20260304T050607Z-0001.log", "b.log")
+}
+
+// A file that is renamed while a sync is under way is in the set again by its
+// new name, and synced before the journal is.
+func TestASyncFollowsARename(t *testing.T) {
+	w := newWorld(t, nil)
+	s := w.start(nil)
+	defer w.stop()
+	w.mustDeliver(lines(container("a"), noon, "1"))
+	s.unsynced.take()
+	s.unsynced.add(filepath.Join(w.dir, "before.log"))
+	var synced []string
+	s.unsynced.fs = renamingFS{recordingFS{osFileSystem{}, &synced, new(error)}, func() {
+		s.unsynced.add(filepath.Join(w.dir, "a.log"))
+	}}
+	if err := w.journal.sync(); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(synced, []string{"a.log"}) {
+		t.Errorf("synced %q", synced)
+	}
+}
+
+// renamingFS tells when a file was not there.
+type renamingFS struct {
+	recordingFS
+	absent func()
+}
+
+func (f renamingFS) OpenFile(name string, flag int, perm os.FileMode) (handle, error) {
+	h, err := f.recordingFS.OpenFile(name, flag, perm)
+	if err != nil {
+		f.absent()
+	}
+	return h, err
 }
 
 func TestRunEnds(t *testing.T) {

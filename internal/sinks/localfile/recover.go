@@ -2,6 +2,7 @@ package localfile
 
 import (
 	"errors"
+	"path/filepath"
 	"strings"
 
 	"log_capturer/internal/positions"
@@ -33,6 +34,17 @@ func (s *Sink) recover() {
 			continue
 		}
 		s.closed[strings.TrimPrefix(key, s.closedPrefix())] = e
+	}
+	// The process before may have ended before its last sync.
+	for path := range s.active {
+		s.unsynced.add(path)
+		s.unsynced.add(filepath.Dir(path))
+	}
+	for path, c := range s.closed {
+		if !isCompressed(path, c) {
+			s.unsynced.add(path)
+			s.unsynced.add(filepath.Dir(path))
+		}
 	}
 	for _, f := range s.active {
 		if err := s.recoverActive(f); err != nil {

@@ -33,4 +33,3 @@ func ensureImage(e *Engine) error {
 	loaded.hosts[e.Host] = true
 	return nil
 }
-

@@ -53,11 +53,25 @@ func (w written) total() uint64 {
 }
 
 // capture compares the files below a directory with what was written before
-// they were read, and what was written after. Lines in between may be there.
-func capture(dir string, before, after written) (*ledger.Report, error) {
+// they were read. Lines that were written meanwhile may be there, and count as
+// unexpected only beyond what is written when the files have been read.
+func capture(dir, countsDir string, before written) (*ledger.Report, error) {
+	paths, err := logFiles(dir)
+	if err != nil {
+		return nil, err
+	}
 	book := ledger.New()
-	for run, counts := range after {
-		for k, c := range counts {
+	for _, path := range paths {
+		if err := observeFile(book, path, before); err != nil {
+			return nil, err
+		}
+	}
+	after, err := readWritten(countsDir)
+	if err != nil {
+		return nil, err
+	}
+	for run := range before {
+		for k, c := range after[run] {
 			for s, most := range c.Lines {
 				least := uint64(0)
 				if k < len(before[run]) {
@@ -66,15 +80,6 @@ func capture(dir string, before, after written) (*ledger.Report, error) {
 				// A writer that is killed may have written one line more.
 				book.ExpectBetween(run, numbered.RunOf(run, k+1), record.Stream(s), least, most+1)
 			}
-		}
-	}
-	paths, err := logFiles(dir)
-	if err != nil {
-		return nil, err
-	}
-	for _, path := range paths {
-		if err := observeFile(book, path, after); err != nil {
-			return nil, err
 		}
 	}
 	return book.Check(), nil

@@ -139,21 +139,14 @@ func countFilesLines(o monitorOptions) lineVerdict {
 
 // tryCapture compares once. Captured lines are those that were written before.
 func tryCapture(o monitorOptions, before written) (lineVerdict, error) {
-	after, err := readWritten(o.countsDir)
+	report, err := capture(o.files, o.countsDir, before)
 	if err != nil {
 		return lineVerdict{}, err
 	}
-	report, err := capture(o.files, before, after)
-	if err != nil {
-		return lineVerdict{}, err
-	}
-	// Lines that were written after the count are captured as well.
-	v := lineVerdict{ok: report.OK(), captured: min(report.Distinct, before.total())}
-	if report.OK() {
+	// Of the lines that were written before, those that are there.
+	v := lineVerdict{ok: report.OK(), captured: before.total() - min(report.Missing, before.total())}
+	if v.detail = report.String(); v.ok {
 		v.detail = fmt.Sprintf("each once, whole and in order, in %s", o.files)
-	} else {
-		v.captured = report.Distinct
-		v.detail = report.String()
 	}
 	return v, nil
 }

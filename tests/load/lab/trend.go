@@ -60,11 +60,11 @@ func median(values []float64) float64 {
 	return (values[(n-1)/2] + values[n/2]) / 2
 }
 
-// growth returns the rise from the median of the first quarter of the values to
-// that of the last.
+// growth returns the rise from the median of the first tenth of the values to that
+// of the last.
 func growth(values []float64) float64 {
-	quarter := (len(values) + 3) / 4
-	first, last := slices.Clone(values[:quarter]), slices.Clone(values[len(values)-quarter:])
+	n := (len(values) + 9) / 10
+	first, last := slices.Clone(values[:n]), slices.Clone(values[len(values)-n:])
 	return median(last) - median(first)
 }
 
