@@ -31,6 +31,7 @@ import (
 	"log_capturer/internal/positions"
 	"log_capturer/internal/selfwatch"
 	"log_capturer/internal/server"
+	"log_capturer/internal/vfs"
 )
 
 // app holds the parts of a running agent.
@@ -68,7 +69,7 @@ func (a *app) make() error {
 			return fmt.Errorf("find out the host's name (or set host in the configuration): %w", err)
 		}
 	}
-	if err = os.MkdirAll(cfg.DataDir, 0o750); err != nil {
+	if err = vfs.MakeDir(vfs.OS{}, cfg.DataDir, 0o750); err != nil {
 		return fmt.Errorf("make data_dir: %w", err)
 	}
 	if a.journal, err = positions.Open(filepath.Join(cfg.DataDir, "positions"), positions.Options{Logger: a.logger}); err != nil {
@@ -135,7 +136,7 @@ func (a *app) makeServer() error {
 	cfg := a.config
 	watcher := selfwatch.New(build())
 	registry := prometheus.NewRegistry()
-	reporters := []health.Reporter{a.journal}
+	reporters := []health.Reporter{a.journal, a.deadLetters}
 	registry.MustRegister(watcher, a.journal, a.deadLetters)
 	for _, s := range a.sinks {
 		registry.MustRegister(s.delivery)

@@ -65,7 +65,9 @@ func TestUndocumentedPackagesAreCaught(t *testing.T) {
 
 func TestEveryPackageLooksForLeaks(t *testing.T) { report(t, leakChecks(tree(t))) }
 
-// leakChecks finds packages with tests whose TestMain does not use goleak.
+// leakChecks finds packages with tests whose TestMain does not use goleak. Where
+// somebody else's main runs the tests, the check may stand in the Run method of
+// what it is given instead.
 func leakChecks(files []file) (violations []string) {
 	checked := map[string]bool{}
 	var dirs []string
@@ -78,11 +80,16 @@ func leakChecks(files []file) (violations []string) {
 			dirs = append(dirs, f.dir())
 		}
 		for _, declaration := range f.syntax.Decls {
-			main, ok := declaration.(*ast.FuncDecl)
-			if !ok || main.Recv != nil || main.Name.Name != "TestMain" || main.Body == nil {
+			function, ok := declaration.(*ast.FuncDecl)
+			if !ok || function.Body == nil {
 				continue
 			}
-			ast.Inspect(main.Body, func(node ast.Node) bool {
+			isMain := function.Recv == nil && function.Name.Name == "TestMain"
+			isRun := function.Recv != nil && function.Name.Name == "Run"
+			if !isMain && !isRun {
+				continue
+			}
+			ast.Inspect(function.Body, func(node ast.Node) bool {
 				if call, ok := node.(*ast.CallExpr); ok && isCall(call, "goleak", "VerifyTestMain", "Find") {
 					checked[f.dir()] = true
 				}
@@ -121,6 +128,7 @@ func TestMissingLeakChecksAreCaught(t *testing.T) {
 		"internal/good/a_test.go":    "package good\nfunc TestMain(m *testing.M) { goleak.VerifyTestMain(m) }",
 		"internal/good/b_test.go":    "package good\nfunc TestA(t *testing.T) {}",
 		"internal/code/a_test.go":    "package code\nfunc TestMain(m *testing.M) { c := m.Run(); if goleak.Find() != nil { c = 1 }; os.Exit(c) }",
+		"internal/run/a_test.go":     "package run\nfunc (m leakChecked) Run() int { c := m.M.Run(); if goleak.Find() != nil { c = 1 }; return c }",
 		"internal/none/a_test.go":    "package none\nfunc TestA(t *testing.T) {}",
 		"internal/lazy/a_test.go":    "package lazy\nfunc TestMain(m *testing.M) { os.Exit(m.Run()) }",
 		"internal/astray/a_test.go":  "package astray\nfunc TestA(t *testing.T) { goleak.VerifyNone(t) }",

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -70,25 +71,45 @@ func (f file) imports(yield func(string, *ast.ImportSpec) bool) {
 // parse parses sources by their path.
 func parse(t *testing.T, sources map[string]string) []file {
 	t.Helper()
+	files, err := parseAll(sources)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
+}
+
+func parseAll(sources map[string]string) ([]file, error) {
 	var files []file
 	fset := token.NewFileSet()
 	for name, source := range sources {
 		syntax, err := parser.ParseFile(fset, name, source, parser.ParseComments|parser.SkipObjectResolution)
 		if err != nil {
-			t.Fatal(err)
+			return nil, err
 		}
 		files = append(files, file{path: name, syntax: syntax, fset: fset})
 	}
 	slices.SortFunc(files, func(a, b file) int { return cmp.Compare(a.path, b.path) })
-	return files
+	return files, nil
 }
 
 // root is the module's root.
 var root = filepath.Join("..", "..")
 
-// tree parses every Go file of the module.
+// tree returns every Go file of the module.
 func tree(t *testing.T) []file {
 	t.Helper()
+	files, err := parseTree()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) < 50 {
+		t.Fatalf("%d files found, the module has more: the walk is wrong", len(files))
+	}
+	return files
+}
+
+// parseTree parses the module, once for all tests.
+var parseTree = sync.OnceValues(func() ([]file, error) {
 	sources := map[string]string{}
 	err := filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error {
 		if err != nil {
@@ -113,14 +134,10 @@ func tree(t *testing.T) []file {
 		return err
 	})
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	files := parse(t, sources)
-	if len(files) < 50 {
-		t.Fatalf("%d files found, the module has more: the walk is wrong", len(files))
-	}
-	return files
-}
+	return parseAll(sources)
+})
 
 // report fails the test for each violation.
 func report(t *testing.T, violations []string) {

@@ -110,10 +110,11 @@ type Loki struct {
 	TLS TLS `yaml:"tls"`
 	// Further headers of every request. The values are kept secret.
 	Headers map[string]Secret `yaml:"headers"`
-	// The most Loki streams in one request. Loki may answer that all is well
-	// although it refused entries of a stream that is not the last; with 1
-	// that cannot happen.
-	StreamsPerPush int `yaml:"streams_per_push" min:"1" max:"10000"`
+	// The most Loki streams in one request: 1, or 0 for any number. Loki may
+	// answer that all is well although it refused entries of a stream that is
+	// not the last; with 1 that cannot happen. 0 is for destinations that speak
+	// Loki's protocol and answer for every stream.
+	StreamsPerPush int `yaml:"streams_per_push" min:"0" max:"1"`
 }
 
 // BasicAuth is the section of HTTP basic authentication.

@@ -1,7 +1,11 @@
 package deadletter
 
 import (
+	"bytes"
+	"encoding/json"
+	"fmt"
 	"time"
+	"unicode/utf8"
 
 	"log_capturer/internal/record"
 )
@@ -22,4 +26,68 @@ type Entry struct {
 	// Line is the record's line. It is valid only during the call that the
 	// entry is passed to.
 	Line []byte
+}
+
+// object is an entry as the file holds it. It has all that is known of the
+// record, so that it can be delivered again when what was wrong with it or with
+// the destination is put right.
+type object struct {
+	Time           time.Time         `json:"time"`
+	Sink           string            `json:"sink"`
+	Reason         string            `json:"reason"`
+	Detail         string            `json:"detail,omitempty"`
+	Source         string            `json:"source"`
+	Host           string            `json:"host,omitempty"`
+	ContainerID    string            `json:"container_id,omitempty"`
+	ContainerName  string            `json:"container_name,omitempty"`
+	Image          string            `json:"image,omitempty"`
+	ComposeProject string            `json:"compose_project,omitempty"`
+	ComposeService string            `json:"compose_service,omitempty"`
+	Labels         map[string]string `json:"labels,omitempty"`
+	Stream         string            `json:"stream"`
+	RecordTime     time.Time         `json:"record_time"`
+
+	// One of these is set. JSON can hold only valid UTF-8, and would replace
+	// what is not; such a line is kept in base64.
+	Line       *string `json:"line,omitempty"`
+	LineBase64 []byte  `json:"line_base64,omitempty"`
+}
+
+func newObject(e Entry) object {
+	o := object{
+		Time:           e.Time,
+		Sink:           e.Sink,
+		Reason:         e.Reason,
+		Detail:         e.Detail,
+		Source:         e.Source.Key,
+		Host:           e.Source.Host,
+		ContainerID:    e.Source.ContainerID,
+		ContainerName:  e.Source.ContainerName,
+		Image:          e.Source.Image,
+		ComposeProject: e.Source.ComposeProject,
+		ComposeService: e.Source.ComposeService,
+		Labels:         e.Source.Labels,
+		Stream:         e.Stream.String(),
+		RecordTime:     e.RecordTime,
+	}
+	if utf8.Valid(e.Line) {
+		line := string(e.Line)
+		o.Line = &line
+	} else {
+		o.LineBase64 = e.Line
+	}
+	return o
+}
+
+// encode returns the lines of the file that hold the entries.
+func encode(entries []Entry) ([]byte, error) {
+	var b bytes.Buffer
+	encoder := json.NewEncoder(&b)
+	encoder.SetEscapeHTML(false)
+	for _, e := range entries {
+		if err := encoder.Encode(newObject(e)); err != nil {
+			return nil, fmt.Errorf("encode dead letter: %w", err)
+		}
+	}
+	return b.Bytes(), nil
 }

@@ -1,56 +1,80 @@
 // Package deadletter keeps the records that a destination refused for good.
 //
-// They are appended to one file, an object of JSON a line, with who refused
-// them and why. Append returns when they are on disk, so that a cursor may move
-// past them. What was torn by a crash is cut off when the file is opened: its
-// records were not acknowledged, and come again.
+// It owns one file, to which it appends an object of JSON a line: the record,
+// with who refused it and why. It promises that
+//
+//   - Append returns nil when its entries are on disk, fsynced, so that a cursor
+//     may move past their records;
+//   - each line is a whole object. What a crash or a full disk has torn is cut
+//     off: its Append did not return nil, so its records come again, and may be
+//     in the file twice;
+//   - the bytes of a log line are kept exactly: as text under "line", and where
+//     they are not valid UTF-8, in base64 under "line_base64".
+//
+// What to do with the file, and when to remove it, is left to its reader. That
+// no other process writes to it is left to the lock on the positions.
 package deadletter
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"sync"
-	"time"
-	"unicode/utf8"
 
-	"github.com/prometheus/client_golang/prometheus"
+	"log_capturer/internal/vfs"
 )
 
 // File is an open dead-letter file. Its methods may be called from several
 // goroutines at once.
 type File struct {
+	path string
+
 	mu   sync.Mutex
-	file *os.File
-	size int64
+	file vfs.File
+	size int64 // of the whole lines, in bytes
+	torn bool  // there are bytes after them
+	err  error // of the last Append
 }
 
-// Open opens the file at path, and makes it if there is none. It cuts off a
-// line without an end.
-func Open(path string) (*File, error) {
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+// Open opens the file at path, and makes it, for its owner alone, if there is
+// none. Its directory must exist.
+func Open(path string) (*File, error) { return OpenFS(vfs.OS{}, path) }
+
+// OpenFS is Open on a given file system.
+func OpenFS(fsys vfs.FS, path string) (*File, error) {
+	file, err := fsys.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open dead letters: %w", err)
 	}
-	f := &File{file: file}
-	if f.size, err = wholeLines(file); err == nil {
-		err = file.Truncate(f.size)
+	f := &File{path: path, file: file}
+	if err := f.recover(); err != nil {
+		return nil, errors.Join(fmt.Errorf("repair dead letters: %w", err), file.Close())
 	}
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("repair dead letters %q: %w", path, err), file.Close())
+	if err := fsys.SyncDir(filepath.Dir(path)); err != nil {
+		return nil, errors.Join(fmt.Errorf("sync directory of dead letters: %w", err), file.Close())
 	}
 	return f, nil
 }
 
-// wholeLines returns the length of the file up to its last newline.
-func wholeLines(file *os.File) (int64, error) {
-	end, err := file.Seek(0, io.SeekEnd)
+// recover cuts off what is behind the last newline.
+func (f *File) recover() error {
+	end, err := f.file.Seek(0, io.SeekEnd)
 	if err != nil {
-		return 0, err
+		return err
 	}
+	if f.size, err = wholeLines(f.file, end); err != nil {
+		return err
+	}
+	f.torn = f.size < end
+	return f.mend()
+}
+
+// wholeLines returns the length of the first end bytes of the file up to their
+// last newline.
+func wholeLines(file io.ReaderAt, end int64) (int64, error) {
 	buffer := make([]byte, 64<<10)
 	for end > 0 {
 		n := min(int64(len(buffer)), end)
@@ -65,53 +89,56 @@ func wholeLines(file *os.File) (int64, error) {
 	return 0, nil
 }
 
-// line is an entry as the file holds it.
-type line struct {
-	Time       time.Time `json:"time"`
-	Sink       string    `json:"sink"`
-	Reason     string    `json:"reason"`
-	Detail     string    `json:"detail,omitempty"`
-	Source     string    `json:"source"`
-	Container  string    `json:"container_name,omitempty"`
-	Stream     string    `json:"stream"`
-	RecordTime time.Time `json:"record_time"`
-	Line       *string   `json:"line,omitempty"`
-	// Base64 holds a line that is not valid UTF-8.
-	Base64 []byte `json:"line_base64,omitempty"`
-}
-
-// Append writes the entries and returns when they are on disk. On an error none
-// of them is in the file.
+// Append writes the entries, with one write and one fsync, and returns when they
+// are on disk. On an error none of them counts as written, and it may be called
+// again with the same or others.
 func (f *File) Append(entries []Entry) error {
-	var b bytes.Buffer
-	encoder := json.NewEncoder(&b)
-	encoder.SetEscapeHTML(false)
-	for _, e := range entries {
-		l := line{
-			Time: e.Time, Sink: e.Sink, Reason: e.Reason, Detail: e.Detail,
-			Source: e.Source.Key, Container: e.Source.ContainerName,
-			Stream: e.Stream.String(), RecordTime: e.RecordTime,
-		}
-		if utf8.Valid(e.Line) {
-			text := string(e.Line)
-			l.Line = &text
-		} else {
-			l.Base64 = e.Line
-		}
-		if err := encoder.Encode(l); err != nil {
-			return fmt.Errorf("encode dead letter: %w", err)
-		}
+	if len(entries) == 0 {
+		return nil
+	}
+	lines, err := encode(entries)
+	if err != nil {
+		return err
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	_, err := f.file.WriteAt(b.Bytes(), f.size)
+	if f.err = f.write(lines); f.err != nil {
+		return fmt.Errorf("write dead letters %q: %w", f.path, f.err)
+	}
+	return nil
+}
+
+// write appends and fsyncs whole lines. After a failed fsync too they are cut off
+// again: a later fsync would not save them, although it said so.
+func (f *File) write(lines []byte) error {
+	if err := f.mend(); err != nil {
+		return err
+	}
+	n, err := f.file.Write(lines)
+	if err == nil && n < len(lines) {
+		err = io.ErrShortWrite
+	}
 	if err == nil {
 		err = f.file.Sync()
 	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("write dead letters %q: %w", f.file.Name(), err), f.file.Truncate(f.size))
+		f.torn = true
+		return errors.Join(err, f.mend())
 	}
-	f.size += int64(b.Len())
+	f.size += int64(len(lines))
+	return nil
+}
+
+// mend cuts off what is behind the last whole line. Until that succeeds nothing
+// is written.
+func (f *File) mend() error {
+	if !f.torn {
+		return nil
+	}
+	if err := f.file.Truncate(f.size); err != nil {
+		return fmt.Errorf("cut off a torn line: %w", err)
+	}
+	f.torn = false
 	return nil
 }
 
@@ -120,16 +147,4 @@ func (f *File) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.file.Close()
-}
-
-var bytesDesc = prometheus.NewDesc("log_capturer_dead_letter_bytes", "Size of the dead-letter file.", nil, nil)
-
-// Describe implements prometheus.Collector.
-func (f *File) Describe(ch chan<- *prometheus.Desc) { ch <- bytesDesc }
-
-// Collect implements prometheus.Collector.
-func (f *File) Collect(ch chan<- prometheus.Metric) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	ch <- prometheus.MustNewConstMetric(bytesDesc, prometheus.GaugeValue, float64(f.size))
 }

@@ -85,6 +85,9 @@ type Delivery struct {
 
 type sourceCursors struct {
 	accepted, committed record.Cursor
+	// known says that the journal has the cursor. It may be the zero cursor, of
+	// a sink that wants everything and has nothing yet.
+	known bool
 }
 
 // New returns a Delivery. It starts nothing: Run does.
@@ -92,7 +95,7 @@ func New(opts Options) *Delivery {
 	return &Delivery{
 		opts:    opts,
 		window:  queue.NewWindow(opts.WindowBytes, opts.Concurrency),
-		stats:   newStats(opts.Name, opts.WindowBytes),
+		stats:   newStats(opts.Name, opts.WindowBytes, opts.Concurrency),
 		logger:  opts.Logger.With("sink", opts.Name),
 		cursors: map[string]*sourceCursors{},
 	}
@@ -109,7 +112,8 @@ const CursorPrefix = "cursor/"
 func cursorKey(sink, source string) string { return CursorPrefix + sink + "/" + source }
 
 // Cursor returns the committed cursor of a source, and false for a source that
-// this sink has taken nothing of.
+// is new to this sink. The zero cursor with true is that of a sink that waits
+// for the source's first record.
 func (d *Delivery) Cursor(source string) (record.Cursor, bool, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -117,19 +121,25 @@ func (d *Delivery) Cursor(source string) (record.Cursor, bool, error) {
 	if err != nil {
 		return record.Cursor{}, false, err
 	}
-	return c.committed, !c.committed.IsZero(), nil
+	return c.committed, c.known, nil
 }
 
-// StartAt sets the cursor of a source that this sink has taken nothing of.
+// StartAt sets the cursor of a source that is new to this sink, and does nothing
+// for another one. It is called before the source's first batch: a sink whose
+// destination is down from the start must not be taken for a new one later, when
+// the other sinks are further.
 func (d *Delivery) StartAt(source string, at record.Cursor) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	c, err := d.sourceCursors(source)
-	if err != nil || !c.committed.IsZero() || at.IsZero() {
+	if err != nil || c.known {
 		return err
 	}
-	c.accepted, c.committed = at, at
-	return d.opts.Journal.Commit(d.cursorChange(source, at))
+	if err := d.opts.Journal.Commit(d.cursorChange(source, at)); err != nil {
+		return fmt.Errorf("write position of %q for sink %q: %w", source, d.opts.Name, err)
+	}
+	c.accepted, c.committed, c.known = at, at, true
+	return nil
 }
 
 func (d *Delivery) cursorChange(source string, at record.Cursor) positions.Change {
@@ -148,7 +158,7 @@ func (d *Delivery) sourceCursors(source string) (*sourceCursors, error) {
 		if err := c.committed.UnmarshalBinary(value); err != nil {
 			return nil, fmt.Errorf("read position of %q for sink %q: %w", source, d.opts.Name, err)
 		}
-		c.accepted = c.committed
+		c.accepted, c.known = c.committed, true
 	}
 	d.cursors[source] = c
 	return c, nil
@@ -190,20 +200,17 @@ func (d *Delivery) TryEnqueue(b *record.Batch) (bool, error) {
 // accept takes in an item that has room.
 func (d *Delivery) accept(it queue.Item, wanted int) error {
 	b := it.Batch
-	d.mu.Lock()
-	c, err := d.sourceCursors(b.Source.Key)
-	if err == nil {
-		c.accepted.Advance(b.To, record.AllStreams)
-	}
-	d.mu.Unlock()
-	if err != nil {
-		return err
-	}
 	b.Retain(1)
 	d.stats.accept(wanted, b.Memory())
 	if err := d.window.Append(it); err != nil {
+		d.stats.refuse(wanted, b.Memory())
 		b.Release()
 		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if c := d.cursors[b.Source.Key]; c != nil {
+		c.accepted.Advance(b.To, record.AllStreams)
 	}
 	return nil
 }

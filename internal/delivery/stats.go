@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -27,20 +28,27 @@ type stats struct {
 	inMemoryBytes int64
 	deadByReason  map[string]uint64
 	splits        uint64
-	// failing is set while the last attempt of some request failed.
-	failingSince time.Time
-	failures     uint64
-	lastError    error
+	// failing holds, for each worker, what its request has failed of so far. A
+	// request that fails is not hidden by those that other workers deliver.
+	failing []failing
 
 	attempts *prometheus.CounterVec
 	seconds  prometheus.Histogram
 }
 
-func newStats(sink string, windowBytes int64) *stats {
+// failing is a run of failures without a success.
+type failing struct {
+	since    time.Time
+	failures uint64
+	last     error
+}
+
+func newStats(sink string, windowBytes int64, workers int) *stats {
 	labels := prometheus.Labels{"sink": sink}
 	return &stats{
 		sink:         sink,
 		windowBytes:  windowBytes,
+		failing:      make([]failing, workers),
 		deadByReason: map[string]uint64{},
 		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "log_capturer_delivery_attempts_total", ConstLabels: labels,
@@ -62,19 +70,28 @@ func (s *stats) accept(records, memory int) {
 	s.inMemoryBytes += int64(memory)
 }
 
+// refuse takes back an accept.
+func (s *stats) refuse(records, memory int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.accepted -= uint64(records)
+	s.inMemory -= uint64(records)
+	s.inMemoryBytes -= int64(memory)
+}
+
 func (s *stats) release(memory int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.inMemoryBytes -= int64(memory)
 }
 
-func (s *stats) delivered(acknowledged, dead int) {
+func (s *stats) delivered(worker, acknowledged, dead int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.acknowledged += uint64(acknowledged)
 	s.dead += uint64(dead)
 	s.inMemory -= uint64(acknowledged + dead)
-	s.failingSince, s.failures, s.lastError = time.Time{}, 0, nil
+	s.failing[worker] = failing{}
 }
 
 func (s *stats) buried(reason string) {
@@ -89,14 +106,15 @@ func (s *stats) split() {
 	s.splits++
 }
 
-func (s *stats) failed(err error) {
+func (s *stats) failed(worker int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.failures == 0 {
-		s.failingSince = time.Now()
+	f := &s.failing[worker]
+	if f.failures == 0 {
+		f.since = time.Now()
 	}
-	s.failures++
-	s.lastError = err
+	f.failures++
+	f.last = err
 }
 
 func (s *stats) attempted(took time.Duration, err error) {
@@ -105,18 +123,19 @@ func (s *stats) attempted(took time.Duration, err error) {
 }
 
 func outcome(err error) string {
-	switch err.(type) {
-	case nil:
+	if err == nil {
 		return "delivered"
-	case *PartialError:
-		return "partial"
-	case *PermanentError:
-		return "refused"
-	case *TooLargeError:
-		return "too_large"
-	default:
-		return "failed"
 	}
+	if _, ok := errors.AsType[*PartialError](err); ok {
+		return "partial"
+	}
+	if _, ok := errors.AsType[*PermanentError](err); ok {
+		return "refused"
+	}
+	if _, ok := errors.AsType[*TooLargeError](err); ok {
+		return "too_large"
+	}
+	return "failed"
 }
 
 // unhealthyAfter is how long a sink may fail before it is unhealthy rather than
@@ -129,14 +148,20 @@ func (d *Delivery) Health() []health.Component {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := health.Component{Name: "sink/" + s.sink}
-	if s.failures > 0 {
-		failing := time.Since(s.failingSince)
+	var worst failing
+	for _, f := range s.failing {
+		if f.failures > 0 && (worst.failures == 0 || f.since.Before(worst.since)) {
+			worst = f
+		}
+	}
+	if worst.failures > 0 {
+		since := time.Since(worst.since)
 		c.Status = health.Degraded
-		if failing >= unhealthyAfter {
+		if since >= unhealthyAfter {
 			c.Status = health.Unhealthy
 		}
 		c.Reason = fmt.Sprintf("failing for %v, %d attempts in a row, %d records wait: %v",
-			failing.Round(time.Second), s.failures, s.inMemory, s.lastError)
+			since.Round(time.Second), worst.failures, s.inMemory, worst.last)
 	}
 	return []health.Component{c}
 }

@@ -119,7 +119,9 @@ func (w *worker) add(group string, part Part) {
 			w.requests = append(w.requests, Request{})
 		}
 		r := &w.requests[index]
-		r.Group, r.Parts = group, r.Parts[:0]
+		// The changes of an earlier request must not be committed with this
+		// one, which may turn out to be empty and never be sent.
+		r.Group, r.Parts, r.Changes = group, r.Parts[:0], r.Changes[:0]
 	}
 	w.requests[index].Parts = append(w.requests[index].Parts, part)
 }
@@ -161,7 +163,7 @@ func (w *worker) deliver(ctx context.Context, req *Request) error {
 			return ctx.Err()
 		}
 		pause := backoff(failures, w.opts.MinBackoff, w.opts.MaxBackoff, retryAfter(err))
-		w.stats.failed(err)
+		w.stats.failed(w.shard, err)
 		w.logger.Log(ctx, failureLevel(failures), "delivery_failed",
 			"error", err, "failures", failures+1, "records", count, "retry_in", pause)
 		if err := sleep(ctx, pause); err != nil {
@@ -202,7 +204,10 @@ func (w *worker) bury(ctx context.Context, req *Request, count int, refused []Re
 		if len(next) == 0 {
 			break
 		}
-		if next[0].Index == index {
+		for len(next) > 0 && next[0].Index < index {
+			next = next[1:] // named twice
+		}
+		if len(next) > 0 && next[0].Index == index {
 			entries = append(entries, deadletter.Entry{
 				Time: now, Sink: w.opts.Name, Reason: next[0].Reason, Detail: next[0].Detail,
 				Source: b.Source, Stream: r.Stream, RecordTime: r.Timestamp(), Line: b.Line(r),
@@ -211,14 +216,16 @@ func (w *worker) bury(ctx context.Context, req *Request, count int, refused []Re
 		}
 		index++
 	}
-	err := w.persist(ctx, "write_dead_letters_failed", func() error { return w.opts.DeadLetters.Append(entries) })
+	err := w.persist(ctx, "dead_letters", func() error { return w.opts.DeadLetters.Append(entries) })
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
 		w.stats.buried(e.Reason)
 	}
-	w.logger.Warn("records_refused", "count", len(entries), "reason", refused[0].Reason, "detail", refused[0].Detail)
+	if len(entries) > 0 {
+		w.logger.Warn("records_refused", "count", len(entries), "reason", entries[0].Reason, "detail", entries[0].Detail)
+	}
 	return w.commit(ctx, req, count-len(entries), len(entries))
 }
 
@@ -235,30 +242,31 @@ func (w *worker) commit(ctx context.Context, req *Request, delivered, dead int) 
 			continue // forgotten while it was delivered
 		}
 		c.committed.Advance(p.Batch.CursorAt(p.To), p.Streams)
+		c.known = true
 		if i+1 == len(req.Parts) || req.Parts[i+1].Batch.Source.Key != source {
 			w.changes = append(w.changes, w.cursorChange(source, c.committed))
 		}
 	}
 	w.mu.Unlock()
-	err := w.persist(ctx, "write_positions_failed", func() error { return w.opts.Journal.Commit(w.changes...) })
+	err := w.persist(ctx, "positions", func() error { return w.opts.Journal.Commit(w.changes...) })
 	if err != nil {
 		return err
 	}
-	w.stats.delivered(delivered, dead)
+	w.stats.delivered(w.shard, delivered, dead)
 	return nil
 }
 
 // persist repeats a write to the agent's own disk until it succeeds. Until then
 // nothing else is delivered: the alternative is to deliver it twice.
-func (w *worker) persist(ctx context.Context, message string, write func() error) error {
+func (w *worker) persist(ctx context.Context, what string, write func() error) error {
 	for failures := 0; ; failures++ {
 		err := write()
 		if err == nil {
 			return nil
 		}
-		w.stats.failed(err)
+		w.stats.failed(w.shard, err)
 		pause := backoff(failures, w.opts.MinBackoff, w.opts.MaxBackoff, 0)
-		w.logger.Log(ctx, failureLevel(failures), message, "error", err, "failures", failures+1, "retry_in", pause)
+		w.logger.Log(ctx, failureLevel(failures), "write_failed", "what", what, "error", err, "failures", failures+1, "retry_in", pause)
 		if err := sleep(ctx, pause); err != nil {
 			return err
 		}
@@ -295,7 +303,7 @@ func split(req *Request, n int) (first, second Request) {
 // less than the destination asked for.
 func backoff(failures int, low, high, asked time.Duration) time.Duration {
 	span := high
-	if failures < 30 && low<<failures < high {
+	if failures < 63 && low <= high>>failures {
 		span = low << failures
 	}
 	return max(rand.N(span)+1, asked)

@@ -48,9 +48,10 @@ func (d *Dispatcher) Accept(ctx context.Context, b *record.Batch) error {
 }
 
 // Resume returns the cursors at which the sinks stand, one for each sink that
-// knows the source. A sink that is new to the source is first set to the
-// position of the one that is furthest behind, or to start where no sink knows
-// the source; the result is empty where start is zero as well.
+// knows the source, if only as one that it has nothing of yet. A sink that is
+// new to the source is first set to the position of the one that is furthest
+// behind, or to start where no sink knows the source; the result is empty where
+// start is zero as well.
 func (d *Dispatcher) Resume(source string, start record.Cursor) ([]record.Cursor, error) {
 	var known []record.Cursor
 	var fresh []*delivery.Delivery

@@ -97,7 +97,7 @@ func (f *finding) read() error {
 	}
 	f.size = info.Size()
 	head := make([]byte, min(headerSize, f.size))
-	if _, err := f.file.ReadAt(head, 0); err != nil && err != io.EOF {
+	if _, err := f.file.ReadAt(head, 0); err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}
 	h, err := decodeHeader(head)
@@ -118,7 +118,7 @@ func (f *finding) read() error {
 				f.damageAt = r.off - r.skipped
 			}
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			break
 		}
 		if err != nil {
@@ -162,7 +162,7 @@ func (f *finding) corrupt(boot uint64) string {
 		return ""
 	case f.damageAt < f.base:
 		return fmt.Sprintf("the snapshot is damaged at byte %d", f.damageAt)
-	case f.recordsAfter && !(f.rebooted(boot) && f.damageAt >= f.synced):
+	case f.recordsAfter && (!f.rebooted(boot) || f.damageAt < f.synced):
 		return fmt.Sprintf("records are damaged from byte %d on, with whole ones after them", f.damageAt)
 	}
 	return ""
@@ -266,7 +266,7 @@ func (j *Journal) apply(f *finding) error {
 	for {
 		r, err := s.next()
 		switch {
-		case err == io.EOF:
+		case errors.Is(err, io.EOF):
 			return nil
 		case err != nil:
 			return fmt.Errorf("read journal %q: %w", f.path, err)

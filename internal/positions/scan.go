@@ -2,6 +2,7 @@ package positions
 
 import (
 	"encoding/binary"
+	"errors"
 	"io"
 
 	"log_capturer/internal/vfs"
@@ -82,18 +83,23 @@ func (s *scanner) record(off int64) ([]byte, error) {
 	return b[frameSize:], nil
 }
 
-// view returns n bytes of the file at off, which must be within its size.
-func (s *scanner) view(off int64, n int) ([]byte, error) {
-	if from := off - s.bufAt; from >= 0 && from+int64(n) <= int64(len(s.buf)) {
-		return s.buf[from : from+int64(n)], nil
+// view returns length bytes of the file at off, which must be within its size.
+func (s *scanner) view(off int64, length int) ([]byte, error) {
+	if from := off - s.bufAt; from >= 0 && from+int64(length) <= int64(len(s.buf)) {
+		return s.buf[from : from+int64(length)], nil
 	}
-	want := int(min(max(int64(n), 64<<10), s.size-off))
+	want := int(min(max(int64(length), 64<<10), s.size-off))
 	if cap(s.buf) < want {
 		s.buf = make([]byte, want)
 	}
 	s.buf, s.bufAt = s.buf[:want], off
-	if _, err := io.ReadFull(io.NewSectionReader(s.file, off, int64(want)), s.buf); err != nil {
+	n, err := s.file.ReadAt(s.buf, off)
+	if n < want {
+		if err == nil || errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF // the file is shorter than it was
+		}
+		s.buf = nil
 		return nil, err
 	}
-	return s.buf[:n], nil
+	return s.buf[:length], nil
 }

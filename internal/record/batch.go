@@ -3,6 +3,7 @@ package record
 import (
 	"sync"
 	"sync/atomic"
+	"unsafe"
 )
 
 // Batch is a run of consecutive records of one source, in the order in which
@@ -71,7 +72,9 @@ func (b *Batch) CursorAt(n int) Cursor {
 		return b.To
 	}
 	c := b.From
-	total := c.Total()
+	// To ends with the batch's last record. From may be the joined cursor of
+	// several sinks and count fewer records than were read.
+	total := b.To.Total() - uint64(len(b.Records))
 	var last [NumStreams]*Record
 	for i := range b.Records[:n] {
 		r := &b.Records[i]
@@ -93,7 +96,7 @@ func (b *Batch) CursorAt(n int) Cursor {
 func (b *Batch) LineBytes() int { return len(b.arena) }
 
 // recordSize is the size of a Record in memory, in bytes.
-const recordSize = 24 + 8
+const recordSize = int(unsafe.Sizeof(Record{}))
 
 // Memory returns what the batch holds of memory, in bytes. It does not change
 // once the batch was handed over, and is what bounded windows count.

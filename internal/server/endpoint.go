@@ -54,18 +54,15 @@ func (e *endpoint) run(ctx context.Context) error {
 		}
 		return nil
 	})
-	g.Go(component, func(ctx context.Context) error {
-		<-ctx.Done()
-		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
-		defer cancel()
-		if err := server.Shutdown(grace); err != nil {
-			// The grace is over, or closing the listener went wrong, of which
-			// nothing is left to save.
-			e.logger.WarnContext(ctx, "connections cut at shutdown", "endpoint", e.purpose, "error", err)
-			_ = server.Close()
-		}
-		return nil
-	})
+	<-g.Context().Done() // told to end, or Serve gave up
+	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
+	defer cancel()
+	if err := server.Shutdown(grace); err != nil {
+		// The grace is over, or closing the listener went wrong, of which
+		// nothing is left to save.
+		e.logger.WarnContext(ctx, "connections cut at shutdown", "endpoint", e.purpose, "error", err)
+		_ = server.Close()
+	}
 	err := g.Wait()
 	e.connections.Wait()
 	return err

@@ -292,7 +292,7 @@ func TestRunWaitsForHandlersBeyondTheGrace(t *testing.T) {
 	select {
 	case err := <-done:
 		t.Fatalf("Run returned %v while a handler was running", err)
-	default:
+	case <-time.After(50 * time.Millisecond):
 	}
 	close(leave)
 	if err := <-done; err != nil {

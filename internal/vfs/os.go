@@ -55,14 +55,14 @@ func (OS) Lock(name string) (io.Closer, error) {
 	}
 	for {
 		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-		if err != syscall.EINTR {
+		if !errors.Is(err, syscall.EINTR) {
 			break
 		}
 	}
 	if err == nil {
 		return f, nil
 	}
-	if err == syscall.EWOULDBLOCK {
+	if errors.Is(err, syscall.EWOULDBLOCK) {
 		err = ErrLocked
 	}
 	return nil, errors.Join(&fs.PathError{Op: "lock", Path: name, Err: err}, f.Close())

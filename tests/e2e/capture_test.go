@@ -45,7 +45,7 @@ func TestFastContainers(t *testing.T) {
 		want := uint64(len(containers) * lines * 2)
 		return acknowledged(t, a, "local_file") >= want && acknowledged(t, a, "loki") >= want
 	})
-	waitQuiet(t, a)
+	waitDrained(t, a)
 	checkAccounts(t, a)
 	checkHealthy(t, a)
 	countFiles(t, a, files)
@@ -108,7 +108,7 @@ func TestRotation(t *testing.T) {
 			arrived.ExpectEnd(c.ID, numbered.RunOf("r", 1), s)
 		}
 	}
-	waitQuiet(t, a)
+	waitDrained(t, a)
 	checkAccounts(t, a)
 	if gaps := metric("log_capturer_suspected_gaps_total"); gaps != 0 {
 		t.Errorf("%v suspected gaps", gaps)

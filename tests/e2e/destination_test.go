@@ -81,7 +81,7 @@ func TestFaultyDestination(t *testing.T) {
 			enginetest.Eventually(t, time.Minute, "every line is acknowledged", func() bool {
 				return acknowledged(t, a, "loki") == uint64(containers*lines*2)
 			})
-			waitQuiet(t, a)
+			waitDrained(t, a)
 			checkAccounts(t, a)
 			checkHealthy(t, a)
 			check(t, "loki", arrived)
@@ -162,7 +162,7 @@ func TestNoEngine(t *testing.T) {
 	arrived := ledger.New()
 	arrived.Expect(c.ID, "r", record.Stdout, 100)
 	waitEnded(t, []*enginetest.Container{c})
-	waitQuiet(t, a)
+	waitDrained(t, a)
 	checkHealthy(t, a)
 	countFiles(t, a, arrived)
 	check(t, "files", arrived)

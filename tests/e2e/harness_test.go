@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -186,7 +187,7 @@ func acknowledged(t *testing.T, a *agent.Agent, sink string) uint64 {
 	return uint64(a.Metric(t, "log_capturer_records_acknowledged_total", "sink", sink))
 }
 
-// waitWritten waits until the containers have written and ended.
+// waitEnded waits until the containers have written and ended.
 func waitEnded(t *testing.T, containers []*enginetest.Container) {
 	t.Helper()
 	for _, c := range containers {
@@ -195,26 +196,44 @@ func waitEnded(t *testing.T, containers []*enginetest.Container) {
 	}
 }
 
-// waitQuiet waits until nothing is on its way in the agent: every container was
-// read to its end or as far as there is something, and every sink has everything.
-func waitQuiet(t *testing.T, a *agent.Agent) {
+// waitDrained waits until the agent has read all containers to their ends, which
+// are stopped, and every sink has everything.
+func waitDrained(t *testing.T, a *agent.Agent) {
 	t.Helper()
-	var last float64
-	since := time.Now()
-	enginetest.Eventually(t, 2*time.Minute, "the agent is quiet", func() bool {
+	state := ""
+	defer func() {
+		if t.Failed() {
+			t.Logf("not drained: %s", state)
+		}
+	}()
+	enginetest.Eventually(t, 4*time.Minute, "the agent has read and delivered everything", func() bool {
 		samples, err := a.Scrape()
 		if err != nil {
 			return false
 		}
-		records, _ := samples.Sum("log_capturer_container_records_total")
 		queued, _ := samples.Sum("log_capturer_queue_records")
-		waiting, _ := samples.Sum("log_capturer_containers", "state", "waiting")
-		failing, _ := samples.Sum("log_capturer_containers", "state", "error")
-		lag, _ := samples.Sum("log_capturer_lag_seconds")
-		if records != last || queued != 0 || waiting != 0 || failing != 0 || lag != 0 {
-			last, since = records, time.Now()
+		stopped, _ := samples.Sum("log_capturer_containers", "state", "stopped")
+		excluded, _ := samples.Sum("log_capturer_containers", "state", "excluded")
+		all, _ := samples.Sum("log_capturer_containers")
+		state = fmt.Sprintf("%v queued, %v containers of which %v stopped and %v excluded", queued, all, stopped, excluded)
+		return queued == 0 && all > 0 && stopped+excluded == all
+	})
+}
+
+// waitRead waits until the agent has read a stopped container to its end.
+func waitRead(t *testing.T, a *agent.Agent, c *enginetest.Container) {
+	t.Helper()
+	enginetest.Eventually(t, time.Minute, "the container is read to its end", func() bool {
+		res, err := http.Get(a.API + "/api/v1/containers")
+		if err != nil {
+			return false
 		}
-		return time.Since(since) > time.Second
+		defer res.Body.Close()
+		var list []struct{ ID, State string }
+		enginetest.Must(t, json.NewDecoder(res.Body).Decode(&list))
+		return slices.ContainsFunc(list, func(l struct{ ID, State string }) bool {
+			return l.ID == c.ID && l.State == "stopped"
+		})
 	})
 }
 

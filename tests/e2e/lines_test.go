@@ -58,7 +58,7 @@ func TestLineShapes(t *testing.T) {
 		_, err := s.container.Wait(time.Minute)
 		enginetest.Must(t, err)
 	}
-	waitQuiet(t, a)
+	waitDrained(t, a)
 	checkAccounts(t, a)
 
 	type key struct {

@@ -26,7 +26,7 @@ func TestKilledAgent(t *testing.T) {
 	for range containers {
 		running = append(running, engine.Run(t, enginetest.Options{
 			Labels: map[string]string{labelKey: id}, Count: true,
-			Args: []string{"-run-id", "r", "-rate", "150", "-streams", "both", "-size", "50,200,20000"},
+			Args: []string{"-run-id", "r", "-rate", "40", "-streams", "both", "-size", "50,200,20000"},
 		}))
 	}
 	a := agent.Start(t, agent.Options{Config: monitorConfig(id, "rotation_interval: 1s") + "sinks:\n" +
@@ -45,7 +45,7 @@ func TestKilledAgent(t *testing.T) {
 		a.Start()
 	}
 	stopAll(t, running, files, pushes)
-	waitQuiet(t, a)
+	waitDrained(t, a)
 	checkAccounts(t, a)
 	checkHealthy(t, a)
 	if gaps := a.Metric(t, "log_capturer_suspected_gaps_total"); gaps != 0 {
@@ -130,12 +130,12 @@ func TestContainerLifecycle(t *testing.T) {
 	removed := run()
 	pauseFor(t, 500*time.Millisecond)
 	must(removed.Stop(10 * time.Second))
-	waitQuiet(t, a)
+	waitRead(t, a, removed)
 	must(removed.Remove())
 	all = append(all, removed)
 
 	stopAll(t, all[:len(all)-1])
-	waitQuiet(t, a)
+	waitDrained(t, a)
 	for _, c := range all {
 		expectWritten(t, c, arrived)
 	}
@@ -203,7 +203,7 @@ func TestKilledEngine(t *testing.T) {
 				})
 			}
 			stopAll(t, running, arrived)
-			waitQuiet(t, a)
+			waitDrained(t, a)
 			checkAccounts(t, a)
 			checkHealthy(t, a)
 			countFiles(t, a, arrived)

@@ -36,13 +36,22 @@ func (m *Monitor) silent(now time.Time) []*stream {
 		if e.stream == nil || e.closing {
 			continue
 		}
+		patience := m.opts.HeartbeatInterval
+		if e.stream.status.searching() {
+			// The engine may have to read much of a large log before it has
+			// something to show.
+			patience = max(patience, searchPatience)
+		}
 		since := e.stream.status.blockedSince.Load()
-		if since != 0 && now.Sub(time.Unix(0, since)) >= m.opts.HeartbeatInterval {
+		if since != 0 && now.Sub(time.Unix(0, since)) >= patience {
 			silent = append(silent, e.stream)
 		}
 	}
 	return silent
 }
+
+// searchPatience is how long a stream that looks for its place may be silent.
+const searchPatience = 5 * time.Minute
 
 // probeTimeout bounds a probe.
 const probeTimeout = 5 * time.Second

@@ -82,9 +82,8 @@ type Monitor struct {
 	// listed is set when the first list has come.
 	listed bool
 	// engineError is why discovery does not work, nil when it does.
-	engineError   error
-	engineSince   time.Time
-	engineRetried int
+	engineError error
+	engineSince time.Time
 	// orphans are sources that have positions but no container, and since when.
 	orphans map[string]time.Time
 }
@@ -223,9 +222,10 @@ func (m *Monitor) schedule(streams *lifetime.Group, now time.Time) time.Time {
 	for id, e := range m.table {
 		switch {
 		case e.stream != nil:
+			status := &e.stream.status
 			leases = append(leases, lease{
-				id: id, opened: e.stream.status.opened, end: e.leaseEnd,
-				idle: e.stream.status.idle(now), closing: e.closing,
+				id: id, opened: status.reading(now), end: e.leaseEnd,
+				idle: status.idle(now), behind: !status.current(now), closing: e.closing,
 			})
 		case e.state == stateWaiting || e.state == stateFailing:
 			if now.Before(e.retryAt) {

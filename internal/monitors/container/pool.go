@@ -38,6 +38,11 @@ func (p pool) slice() time.Duration {
 // target is how long a container waits before it takes another one's lease.
 func (p pool) target() time.Duration { return p.slice() / 2 }
 
+// maxSearch is how long a stream may look for its place before that counts as
+// reading. Most find it at once; one that has to be searched in a large log is
+// not to lose its lease before it got anywhere.
+const maxSearch = time.Minute
+
 // minHold is how long an idle stream keeps its lease while others wait.
 func (p pool) minHold() time.Duration { return p.slice() / 10 }
 
@@ -64,10 +69,15 @@ func (p pool) leaseEnd(now time.Time) time.Time {
 // lease is a stream that is open.
 type lease struct {
 	id string
-	// opened is when, and end when it is rotated if nobody waits.
+	// opened is when it began to show new lines, and end when it is rotated if
+	// nobody waits.
 	opened, end time.Time
 	// idle says that the stream is caught up and silent.
 	idle bool
+	// behind says that the stream has not shown all there was when it was
+	// opened. Opening it again would cost the engine the same search for its
+	// place once more, so it is left alone while nobody waits.
+	behind bool
 	// closing says that the stream was told to close.
 	closing bool
 }
@@ -98,6 +108,9 @@ func (p pool) decide(now time.Time, leases []lease, waiters []waiter) decision {
 		d.open = append(d.open, waiters[0].id)
 		waiters, free = waiters[1:], free-1
 	}
+	if len(d.open) > 0 {
+		wake(now) // for the ends of the new leases
+	}
 	// A lease that is being given up already answers for one waiter.
 	for _, l := range leases {
 		if l.closing && len(waiters) > 0 {
@@ -108,6 +121,10 @@ func (p pool) decide(now time.Time, leases []lease, waiters []waiter) decision {
 	held = slices.DeleteFunc(held, func(l lease) bool {
 		if now.Before(l.end) {
 			wake(l.end)
+			return false
+		}
+		if l.behind {
+			wake(now.Add(p.minHold()))
 			return false
 		}
 		d.close = append(d.close, l.id)
@@ -129,15 +146,14 @@ func (p pool) decide(now time.Time, leases []lease, waiters []waiter) decision {
 		}
 		return cmp.Compare(a.opened.UnixNano(), b.opened.UnixNano())
 	})
-	for _, w := range waiters {
-		if due := w.since.Add(p.target()); now.Before(due) {
+	for _, l := range held {
+		if len(waiters) == 0 {
+			break
+		}
+		if due := waiters[0].since.Add(p.target()); now.Before(due) {
 			wake(due)
 			break
 		}
-		if len(held) == 0 {
-			break
-		}
-		l := held[0]
 		hold := p.slice()
 		if l.idle {
 			hold = p.minHold()
@@ -145,10 +161,10 @@ func (p pool) decide(now time.Time, leases []lease, waiters []waiter) decision {
 		if free := l.opened.Add(hold); now.Before(free) {
 			// A busy stream may turn idle before its slice ends: look again.
 			wake(now.Add(min(free.Sub(now), p.minHold())))
-			break
+			continue
 		}
 		d.close = append(d.close, l.id)
-		held = held[1:]
+		waiters = waiters[1:]
 	}
 	return d
 }

@@ -107,16 +107,36 @@ type streamStatus struct {
 	opened time.Time
 	cancel context.CancelCauseFunc
 	// blockedSince is when the stream began to wait for the engine, zero while
-	// it works. lastEntry is the time of the last entry seen. Both are in Unix
-	// nanoseconds.
-	blockedSince, lastEntry atomic.Int64
-	searching               atomic.Bool
+	// it works. lastEntry is the time of the last entry seen. foundPlace is
+	// when the search for the place to begin at ended, zero while it goes on.
+	// All are in Unix nanoseconds.
+	blockedSince, lastEntry, foundPlace atomic.Int64
+}
+
+// searching reports whether the stream still looks for its place.
+func (s *streamStatus) searching() bool { return s.foundPlace.Load() == 0 }
+
+// reading returns when the stream began to show new lines. One that has not
+// found its place for long counts as if it had then.
+func (s *streamStatus) reading(now time.Time) time.Time {
+	if found := s.foundPlace.Load(); found != 0 {
+		return time.Unix(0, found)
+	}
+	if now.Sub(s.opened) > maxSearch {
+		return s.opened
+	}
+	return now
+}
+
+// current reports whether the stream has shown all but the last moments.
+func (s *streamStatus) current(now time.Time) bool {
+	return s.idle(now) || !s.searching() && now.Sub(time.Unix(0, s.lastEntry.Load())) < recent
 }
 
 // idle reports whether the stream has read all there is.
 func (s *streamStatus) idle(now time.Time) bool {
 	since := s.blockedSince.Load()
-	return since != 0 && !s.searching.Load() && now.Sub(time.Unix(0, since)) >= idleAfter
+	return since != 0 && !s.searching() && now.Sub(time.Unix(0, since)) >= idleAfter
 }
 
 // counters are a container's totals over all its streams.
@@ -172,13 +192,19 @@ func (s *stream) read(ctx context.Context) (ending, error) {
 		s.position.total = places.total
 	}
 	tail, since := s.reach()
-	for {
+	for located := false; ; located = true {
 		err := s.follow(ctx, tail, since)
 		if !errors.Is(err, errStalled) {
 			return s.finish(ctx, err)
 		}
 		if tail, since, err = s.locate(ctx, tail, since, &places); err != nil {
 			return s.failure(err)
+		}
+		if located {
+			// A part of the log looks hopeless though it holds the place, when
+			// the clock stepped back in it, or when the place is far inside a
+			// run of lines of one time. The whole log never does.
+			tail = all
 		}
 	}
 }
@@ -245,8 +271,10 @@ func (s *stream) follow(ctx context.Context, tail int, since time.Time) error {
 	limit := uint64(tail)
 	reading, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
-	s.status.searching.Store(s.search.missing() != 0)
-	if s.search.missing() != 0 {
+	s.status.foundPlace.Store(0)
+	if s.search.missing() == 0 {
+		s.status.foundPlace.Store(time.Now().UnixNano())
+	} else {
 		stall = time.AfterFunc(stallAfter, func() { stop(errStalled) })
 		defer stall.Stop()
 	}
@@ -255,8 +283,7 @@ func (s *stream) follow(ctx context.Context, tail int, since time.Time) error {
 		if took := time.Since(started).Seconds(); took > 0.1 {
 			s.position.rate = float64(s.decoder.Entries()) / took
 		}
-		now := time.Now()
-		s.position.caughtUp = s.status.idle(now) || now.Sub(time.Unix(0, s.status.lastEntry.Load())) < recent
+		s.position.caughtUp = s.status.current(time.Now())
 		s.status.blockedSince.Store(0)
 	}()
 	err := s.each(reading, LogsOptions{Follow: true, Tail: tail, Since: since}, func() error {
@@ -268,7 +295,7 @@ func (s *stream) follow(ctx context.Context, tail int, since time.Time) error {
 		case s.search.missing() == 0:
 			stall.Stop()
 			stall = nil
-			s.status.searching.Store(false)
+			s.status.foundPlace.Store(time.Now().UnixNano())
 		case s.search.hopeless(), tail != all && s.decoder.Entries() >= limit:
 			return errStalled
 		default:
@@ -419,7 +446,7 @@ func (s *stream) seal(b *record.Batch) {
 // following it, and returns how much of it to follow. What is not in the whole
 // log is lost: then the position changes and a gap is counted.
 func (s *stream) locate(ctx context.Context, tail int, since time.Time, places *candidates) (int, time.Time, error) {
-	s.status.searching.Store(true)
+	s.status.foundPlace.Store(0)
 	for {
 		if tail != all {
 			if tail *= 8; tail > maxTail {

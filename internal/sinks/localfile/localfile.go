@@ -95,7 +95,8 @@ type Rotate struct {
 
 // Retention says which closed files are deleted, oldest first. A zero value
 // sets no limit. Active files are never deleted, but one that was idle for
-// MaxAge is closed.
+// MaxAge is closed. Files that the journal does not know, because it was lost,
+// are left alone.
 type Retention struct {
 	// MaxFiles is the number of closed files that are kept of each path.
 	MaxFiles int
@@ -127,7 +128,8 @@ type Options struct {
 	// Dir is what {data_dir} stands for in Path.
 	Dir string
 	// Path is the template of the active files' paths, with the placeholders of
-	// package template. Records whose paths are equal share a file.
+	// package template. Records whose paths are equal share a file; two sinks
+	// must not.
 	Path string
 	// Format is how a record becomes a line.
 	Format Format
