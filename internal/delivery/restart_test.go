@@ -32,9 +32,11 @@ func TestRestartSkipsWhatWasCommitted(t *testing.T) {
 		sizes := rapid.SliceOfN(rapid.IntRange(1, 12), 40, 40).Draw(rt, "batches")
 		open := record.StreamSet(rapid.IntRange(0, int(record.AllStreams)).Draw(rt, "open"))
 		fromCursor := rapid.Bool().Draw(rt, "from the cursor")
+		var verdict deliverytest.Verdict
 		synctest.Test(t, func(t *testing.T) {
+			verdict.TB = t
 			broken := true
-			r := newRig(t, nil, func(o *delivery.Options) {
+			r := newRig(&verdict, nil, func(o *delivery.Options) {
 				d := o.Sink.(*deliverytest.Destination)
 				d.Answer = func(_ context.Context, a deliverytest.Attempt) error {
 					switch {
@@ -77,12 +79,12 @@ func TestRestartSkipsWhatWasCommitted(t *testing.T) {
 			r.drain()
 			for s := range record.Stream(record.NumStreams) {
 				if got, want := r.destination.TakenOf(log.Source.Key, s), log.Lines(s); !slices.Equal(got, want) {
-					t.Errorf("%v: taken\n%q, want\n%q", s, got, want)
+					verdict.Errorf("%v: taken\n%q, want\n%q", s, got, want)
 				}
 			}
 		})
-		if t.Failed() {
-			rt.FailNow()
+		if err := verdict.Err(); err != "" {
+			rt.Fatal(err)
 		}
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"context"
 
 	"log_capturer/internal/delivery"
+	"log_capturer/internal/lifetime"
 	"log_capturer/internal/record"
 )
 
@@ -25,8 +26,9 @@ func New(sinks []*delivery.Delivery) *Dispatcher { return &Dispatcher{sinks: sin
 
 // Accept takes over the caller's hold of b and gives the batch to every sink.
 // It blocks while the window of one of them is full; the others have the batch
-// by then. When ctx is done first, the sinks that have it keep it, and skip it
-// when it comes again: the caller reads on from before the batch.
+// as soon as they have room. When ctx is done first, the sinks that have it keep
+// it, and skip it when it comes again: the caller reads on from before the
+// batch.
 func (d *Dispatcher) Accept(ctx context.Context, b *record.Batch) error {
 	defer b.Release()
 	var full []*delivery.Delivery
@@ -39,12 +41,22 @@ func (d *Dispatcher) Accept(ctx context.Context, b *record.Batch) error {
 			full = append(full, sink)
 		}
 	}
-	for _, sink := range full {
-		if err := sink.Enqueue(ctx, b); err != nil {
-			return err
-		}
+	switch len(full) {
+	case 0:
+		return nil
+	case 1:
+		return full[0].Enqueue(ctx, b)
 	}
-	return nil
+	// Each is waited for on its own, since the first may be full for hours when
+	// the second has room in a moment.
+	waiting := lifetime.NewGroup(ctx)
+	for _, sink := range full {
+		waiting.Go("dispatcher", func(ctx context.Context) error { return sink.Enqueue(ctx, b) })
+	}
+	if err := waiting.Wait(); err != nil {
+		return err
+	}
+	return ctx.Err()
 }
 
 // Resume returns the cursors at which the sinks stand, one for each sink that

@@ -197,7 +197,7 @@ func (m *Monitor) learnEvent(event Event, now time.Time) {
 		info := Info{ID: event.ID, Name: event.Name, Image: event.Image, Labels: event.Labels, Running: true}
 		if e != nil {
 			info.Labels = e.info.Labels
-			e.runChanged = true
+			e.runChanged, e.draining = true, false
 			e.failures, e.retryAt = 0, time.Time{}
 			// What was inspected was another run.
 			e.info.Inspected = false
@@ -206,13 +206,12 @@ func (m *Monitor) learnEvent(event Event, now time.Time) {
 	case EventDie:
 		if e != nil {
 			e.info.Running, e.seen = false, now
+			e.draining = e.stream != nil
 		}
 	case EventRename:
 		if e != nil {
-			e.info.Name, e.seen = event.Name, now
-			if e.source.Load() != nil {
-				e.source.Store(m.makeSource(e.info))
-			}
+			e.seen = now
+			e.rename(event.Name)
 		}
 	case EventDestroy:
 		if e != nil {
@@ -255,6 +254,9 @@ func (m *Monitor) update(info Info, now time.Time) {
 		}
 		e.info = info
 	}
+	if e.stream != nil {
+		e.rename(info.Name)
+	}
 	switch e.state {
 	case stateExcluded:
 		e.state, e.reason, e.waitingSince = stateWaiting, "", now
@@ -265,10 +267,25 @@ func (m *Monitor) update(info Info, now time.Time) {
 	}
 }
 
+// rename takes in a container's present name. The caller holds the monitor's
+// lock.
+func (e *entry) rename(name string) {
+	if e.info.Name == name {
+		return
+	}
+	e.info.Name = name
+	if source := e.source.Load(); source != nil {
+		renamed := *source
+		renamed.ContainerName = name
+		e.source.Store(&renamed)
+	}
+}
+
 // vanish takes in that a container was removed. An open stream is read to its
 // end first. The caller holds m.mu.
 func (m *Monitor) vanish(e *entry, now time.Time) {
 	e.gone, e.seen, e.info.Running = true, now, false
+	e.draining = e.stream != nil
 	if e.stream == nil {
 		m.remove(e, now)
 	}

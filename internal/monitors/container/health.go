@@ -69,8 +69,11 @@ func (m *Monitor) Containers() []Container {
 		case stateReading:
 			c.Open = now.Sub(e.stream.status.opened)
 		case stateWaiting:
-			c.Waiting = now.Sub(e.waitingSince)
+			c.Waiting = max(0, now.Sub(e.wantsSince()))
 			c.Reason = "waits for a stream: all are in use by other containers"
+			if now.Before(e.retryAt) {
+				c.Reason = "its log has ended although it runs: it is tried again soon, and when it is started"
+			}
 		}
 		list = append(list, c)
 	}
@@ -117,7 +120,7 @@ func (m *Monitor) Health() []health.Component {
 		case e.state == stateFailing && e.failures >= failingAfter:
 			failing++
 			example, reason = e.info.Name, e.reason
-		case e.state == stateWaiting && now.Sub(e.waitingSince) > bound:
+		case e.state == stateWaiting && now.Sub(e.wantsSince()) > bound:
 			late++
 			example = e.info.Name
 		}

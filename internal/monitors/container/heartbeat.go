@@ -70,7 +70,7 @@ func (m *Monitor) stuck(ctx context.Context, s *stream) bool {
 	}
 	// A start by time, or a position whose entries are no longer there: the
 	// stream has shown nothing, and has nothing to show but what is newer.
-	if lastSeen == 0 && newest <= oldest(s.position.cursor).UnixNano() {
+	if lastSeen == 0 && newest <= s.status.from.Load() {
 		return false
 	}
 	// The entry may have come on the stream while it was probed.

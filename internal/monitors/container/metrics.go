@@ -96,7 +96,7 @@ func (m *Monitor) Collect(ch chan<- prometheus.Metric) {
 			wanting++
 		case stateWaiting:
 			wanting++
-			longest = max(longest, now.Sub(e.waitingSince))
+			longest = max(longest, now.Sub(e.wantsSince()))
 		}
 	}
 	up := 0.0

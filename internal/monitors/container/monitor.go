@@ -132,8 +132,9 @@ type entry struct {
 	// seen is when discovery last told of it, gone that it was removed.
 	seen time.Time
 	gone bool
-	// runChanged is set when a start was seen while its stream was open.
-	runChanged bool
+	// runChanged is set when a start was seen while its stream was open, and
+	// draining when its end or removal was: the stream is left to read the rest.
+	runChanged, draining bool
 	// lastRead is when its last stream ended.
 	lastRead time.Time
 }
@@ -225,7 +226,7 @@ func (m *Monitor) schedule(streams *lifetime.Group, now time.Time) time.Time {
 			status := &e.stream.status
 			leases = append(leases, lease{
 				id: id, opened: status.reading(now), end: e.leaseEnd,
-				idle: status.idle(now), behind: !status.current(now), closing: e.closing,
+				idle: status.idle(now), behind: !status.current(now), draining: e.draining && !status.idle(now), closing: e.closing,
 			})
 		case e.state == stateWaiting || e.state == stateFailing:
 			if now.Before(e.retryAt) {
@@ -234,7 +235,7 @@ func (m *Monitor) schedule(streams *lifetime.Group, now time.Time) time.Time {
 				}
 				continue
 			}
-			waiters = append(waiters, waiter{id: id, since: e.waitingSince})
+			waiters = append(waiters, waiter{id: id, since: e.wantsSince()})
 		}
 	}
 	d := m.pool.decide(now, leases, waiters)
@@ -254,7 +255,7 @@ func (m *Monitor) schedule(streams *lifetime.Group, now time.Time) time.Time {
 
 // start opens a stream for e. The caller holds m.mu.
 func (m *Monitor) start(streams *lifetime.Group, e *entry, now time.Time) {
-	m.stats.waited(now.Sub(e.waitingSince))
+	m.stats.waited(now.Sub(e.wantsSince()))
 	ctx, cancel := context.WithCancelCause(streams.Context())
 	s := &stream{
 		id: e.info.ID, engine: m.opts.Engine, sink: m.opts.Dispatcher, maxLine: m.opts.MaxLineBytes,
@@ -263,6 +264,7 @@ func (m *Monitor) start(streams *lifetime.Group, e *entry, now time.Time) {
 	}
 	s.status.opened, s.status.cancel = now, cancel
 	e.stream, e.state, e.reason, e.closing, e.runChanged = s, stateReading, "", false, false
+	e.draining = false
 	e.leaseEnd = m.pool.leaseEnd(now)
 	streams.Go("stream", func(context.Context) error {
 		end, err := s.run(ctx)
@@ -365,9 +367,21 @@ func (m *Monitor) ended(r result) {
 	}
 }
 
+// wantsSince returns since when e may have had a lease: not before the end of
+// the pause after a failure.
+func (e *entry) wantsSince() time.Time {
+	if e.retryAt.After(e.waitingSince) {
+		return e.retryAt
+	}
+	return e.waitingSince
+}
+
 // remove takes a container out of the table. Its position is kept for a while.
 // The caller holds m.mu.
 func (m *Monitor) remove(e *entry, now time.Time) {
+	if m.table[e.info.ID] != e {
+		return
+	}
 	delete(m.table, e.info.ID)
 	m.stats.retire(e.counters)
 	m.orphans[keyPrefix+e.info.ID] = now

@@ -78,6 +78,9 @@ type lease struct {
 	// opened. Opening it again would cost the engine the same search for its
 	// place once more, so it is left alone while nobody waits.
 	behind bool
+	// draining says that the stream reads the rest of a log that has ended and
+	// may not be there to be opened again. It ends by itself.
+	draining bool
 	// closing says that the stream was told to close.
 	closing bool
 }
@@ -117,7 +120,7 @@ func (p pool) decide(now time.Time, leases []lease, waiters []waiter) decision {
 			waiters = waiters[1:]
 		}
 	}
-	held := slices.DeleteFunc(slices.Clone(leases), func(l lease) bool { return l.closing })
+	held := slices.DeleteFunc(slices.Clone(leases), func(l lease) bool { return l.closing || l.draining })
 	held = slices.DeleteFunc(held, func(l lease) bool {
 		if now.Before(l.end) {
 			wake(l.end)

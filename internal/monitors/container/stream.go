@@ -109,8 +109,9 @@ type streamStatus struct {
 	// blockedSince is when the stream began to wait for the engine, zero while
 	// it works. lastEntry is the time of the last entry seen. foundPlace is
 	// when the search for the place to begin at ended, zero while it goes on.
-	// All are in Unix nanoseconds.
-	blockedSince, lastEntry, foundPlace atomic.Int64
+	// from is the oldest time of the position that it was opened at. All are in
+	// Unix nanoseconds.
+	blockedSince, lastEntry, foundPlace, from atomic.Int64
 }
 
 // searching reports whether the stream still looks for its place.
@@ -180,6 +181,8 @@ func (s *stream) read(ctx context.Context) (ending, error) {
 		}
 		s.info = info
 		s.source.Store(s.makeSource(info))
+	} else if s.source.Load() == nil {
+		s.source.Store(s.makeSource(s.info)) // inspected by discovery
 	}
 	var places candidates
 	if !s.position.known {
@@ -258,6 +261,7 @@ func (s *stream) begin(emit func(*framing.Line) error, whole bool) {
 	}, emit)
 	s.next = s.position.cursor
 	s.total = s.position.total
+	s.status.from.Store(oldest(s.next).UnixNano())
 	for i, a := range s.next.Streams {
 		s.seqs[i], s.lastAt[i] = a.Seq, a.AsOf
 	}

@@ -83,7 +83,13 @@ type Reader struct {
 	// of every batch.
 	Open record.StreamSet
 
-	log    *Log
+	log *Log
+	state
+	before state
+}
+
+// state is where a reader stands.
+type state struct {
 	cursor record.Cursor
 	total  uint64
 	next   int
@@ -108,10 +114,14 @@ func (l *Log) Read(cursors ...record.Cursor) *Reader {
 // Cursor returns where the reader stands.
 func (r *Reader) Cursor() record.Cursor { return r.cursor }
 
+// Back takes back the last Next, whose batch was not accepted.
+func (r *Reader) Back() { r.state = r.before }
+
 // Next returns a batch of the next n records, or of as many as there are, and
 // nil at the end of the log. The caller holds it.
 func (r *Reader) Next(n int) *record.Batch {
 	var b *record.Batch
+	r.before = r.state
 	to := r.cursor
 	for ; r.next < len(r.log.entries) && n > 0; r.next++ {
 		e := &r.log.entries[r.next]

@@ -1,0 +1,303 @@
+package dispatcher_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"log_capturer/internal/deadletter"
+	"log_capturer/internal/delivery"
+	"log_capturer/internal/delivery/deliverytest"
+	"log_capturer/internal/dispatcher"
+	"log_capturer/internal/lifetime"
+	"log_capturer/internal/positions"
+	"log_capturer/internal/record"
+	"log_capturer/internal/record/recordtest"
+)
+
+var errKilled = errors.New("the process is gone")
+
+// world is what outlives the agent: the logs, the journal, and what the sinks
+// and the dead letters have.
+type world struct {
+	*deliverytest.Verdict
+	journal *deliverytest.Journal
+	logs    []*recordtest.Log
+	places  map[string]place // of all lines
+	sinks   []*destination
+}
+
+// place is where a line stands in its log, seq from 1.
+type place struct {
+	source string
+	stream record.Stream
+	seq    uint64
+}
+
+// destination is what one sink has, however it got there.
+type destination struct {
+	name string
+	down bool // in this life
+	// had counts how often each line came, repeats how often it may have come
+	// again: once for each kill at which it was in flight.
+	had, repeats map[string]int
+	// inFlight are the lines that came and are not committed.
+	inFlight map[string]bool
+	largest  int               // request
+	last     map[string]uint64 // the record that each stream has got to in this life
+}
+
+// life is one run of the agent. After left operations it is killed: nothing
+// that it still does reaches anybody.
+type life struct {
+	*world
+	kill context.CancelFunc
+
+	mu   sync.Mutex
+	left int
+	rand *rand.Rand
+}
+
+// act makes an operation, unless the process is gone.
+func (l *life) act(operation func() error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.left == 0 {
+		l.kill()
+		return errKilled
+	}
+	l.left--
+	return operation()
+}
+
+// sinkOf is a destination in one life, and its journal and dead letters.
+type sinkOf struct {
+	*life
+	*destination
+}
+
+func bad(line string) bool { return strings.HasSuffix(line, "7") }
+
+// Send fails in every way there is.
+func (s sinkOf) Send(_ context.Context, req *delivery.Request) error {
+	return s.act(func() error {
+		s.largest = max(s.largest, req.Len())
+		var refused []delivery.Refusal
+		var lines []string
+		for b, r := range req.All() {
+			line := string(b.Line(r))
+			if bad(line) {
+				refused = append(refused, delivery.Refusal{Index: len(lines), Reason: "bad"})
+			}
+			lines = append(lines, line)
+		}
+		switch n := s.rand.IntN(10); {
+		case s.down || n < 2:
+			return errDown
+		case n < 4 && len(lines) > 1:
+			return &delivery.TooLargeError{Err: errors.New("413")}
+		case n < 7 && len(refused) > 0:
+			return &delivery.PermanentError{Reason: "bad", Err: errors.New("400")}
+		}
+		for _, line := range lines {
+			if !bad(line) {
+				s.take(line)
+			}
+		}
+		if len(refused) > 0 {
+			return &delivery.PartialError{Refused: refused}
+		}
+		return nil
+	})
+}
+
+// take keeps a line.
+func (s sinkOf) take(line string) {
+	p := s.places[line]
+	key := p.source + p.stream.String()
+	if last := s.last[key]; p.seq <= last {
+		s.Errorf("sink %s: record %d of %s comes after record %d", s.name, p.seq, key, last)
+	}
+	s.last[key] = p.seq
+	s.had[line]++
+	s.inFlight[line] = true
+}
+
+// Append implements delivery.DeadLetters.
+func (s sinkOf) Append(entries []deadletter.Entry) error {
+	return s.act(func() error {
+		for _, e := range entries {
+			if line := string(e.Line); !bad(line) {
+				s.Errorf("sink %s: %q is a dead letter", s.name, line)
+			}
+			// It may be refused before a record of its request that was taken.
+			s.had[string(e.Line)]++
+			s.inFlight[string(e.Line)] = true
+		}
+		return nil
+	})
+}
+
+// Get implements delivery.Journal.
+func (s sinkOf) Get(key string) ([]byte, bool) { return s.journal.Get(key) }
+
+// Commit implements delivery.Journal.
+func (s sinkOf) Commit(changes ...positions.Change) error {
+	return s.act(func() error {
+		if s.rand.IntN(10) == 0 {
+			return errors.New("no space left on device")
+		}
+		for _, c := range changes {
+			source := strings.TrimPrefix(c.Key, "cursor/"+s.name+"/")
+			at := deliverytest.Cursor(c.Value)
+			for line, p := range s.places {
+				if p.source != source || p.seq > at.Streams[p.stream].Seq {
+					continue
+				}
+				if s.had[line] == 0 {
+					s.Errorf("sink %s: the cursor passes %q, which nobody has", s.name, line)
+				}
+				delete(s.inFlight, line)
+			}
+		}
+		return s.journal.Commit(changes...)
+	})
+}
+
+// live runs the agent until it is killed, or has delivered everything.
+func (w *world) live(operations, concurrency int, seed uint64) {
+	ctx, kill := context.WithCancel(context.Background())
+	defer kill()
+	l := &life{world: w, kill: kill, left: operations, rand: rand.New(rand.NewPCG(seed, 1))}
+	var deliveries []*delivery.Delivery
+	for _, d := range w.sinks {
+		d.last = map[string]uint64{}
+		d.largest = 0
+		s := sinkOf{l, d}
+		o := options(d.name, s, s, s)
+		o.Concurrency = concurrency
+		deliveries = append(deliveries, delivery.New(o))
+	}
+	door := dispatcher.New(deliveries)
+	running, reading := lifetime.NewGroup(ctx), lifetime.NewGroup(ctx)
+	for _, d := range deliveries {
+		running.Go("delivery", d.Run)
+	}
+	for i, log := range w.logs {
+		reading.Go("monitor", func(ctx context.Context) error {
+			sizes := rand.New(rand.NewPCG(seed, uint64(i)))
+			return read(ctx, door, log, sizes)
+		})
+	}
+	if err := reading.Wait(); err != nil {
+		w.Errorf("read: %v", err)
+	}
+	for _, d := range deliveries {
+		d.CloseInput()
+	}
+	if err := running.Wait(); err != nil {
+		w.Errorf("deliver: %v", err)
+	}
+	for _, d := range w.sinks {
+		// One request a worker, and nothing beside it.
+		if most := concurrency * d.largest; len(d.inFlight) > most {
+			w.Errorf("sink %s: %d records were in flight at the kill, %d workers with requests of up to %d", d.name, len(d.inFlight), concurrency, d.largest)
+		}
+		for line := range d.inFlight {
+			d.repeats[line]++
+		}
+		clear(d.inFlight)
+	}
+}
+
+// read gives a log to the dispatcher from where the sinks stand, as a monitor
+// does: what was given up by an Accept comes again, in other batches.
+func read(ctx context.Context, door *dispatcher.Dispatcher, log *recordtest.Log, sizes *rand.Rand) error {
+	var cursors []record.Cursor
+	for {
+		var err error
+		if cursors, err = door.Resume(log.Source.Key, record.Cursor{}); err == nil {
+			break
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+	}
+	reader := log.Read(cursors...)
+	for {
+		reader.Open = record.StreamSet(sizes.IntN(int(record.AllStreams) + 1))
+		b := reader.Next(1 + sizes.IntN(12))
+		if b == nil {
+			return nil
+		}
+		lease, end := context.WithTimeout(ctx, time.Duration(1+sizes.IntN(100))*time.Millisecond)
+		err := door.Accept(lease, b)
+		end()
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case errors.Is(err, context.DeadlineExceeded):
+			reader.Back()
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// TestKilledAtAnyMoment kills the agent at random moments, between any two of
+// its effects, and starts it again. Nothing is lost at any sink, and nothing
+// comes again but what was in flight at a kill.
+func TestKilledAtAnyMoment(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		w := &world{Verdict: &deliverytest.Verdict{}, journal: deliverytest.NewJournal(), places: map[string]place{}}
+		for i := range rapid.IntRange(1, 3).Draw(rt, "sources") {
+			log := recordtest.NewLog(fmt.Sprint("container/", i)).Fill(rapid.IntRange(1, 60).Draw(rt, "lines"))
+			w.logs = append(w.logs, log)
+			for s := range record.Stream(record.NumStreams) {
+				for n, line := range log.Lines(s) {
+					w.places[line] = place{log.Source.Key, s, uint64(n) + 1}
+				}
+			}
+		}
+		for _, name := range []string{"files", "loki"} {
+			w.sinks = append(w.sinks, &destination{
+				name: name, had: map[string]int{}, repeats: map[string]int{}, inFlight: map[string]bool{},
+			})
+		}
+		seed := rapid.Uint64().Draw(rt, "seed")
+		concurrency := rapid.IntRange(1, 3).Draw(rt, "concurrency")
+		lives := rapid.SliceOfN(rapid.IntRange(0, 150), 0, 6).Draw(rt, "operations of each life")
+		down := rapid.SliceOfN(rapid.SampledFrom([]string{"", "", "files", "loki"}), len(lives), len(lives)).Draw(rt, "down")
+		synctest.Test(t, func(t *testing.T) {
+			w.TB = t
+			for n, operations := range lives {
+				for _, d := range w.sinks {
+					d.down = d.name == down[n]
+				}
+				w.live(operations, concurrency, seed+uint64(n))
+			}
+			for _, d := range w.sinks {
+				d.down = false
+			}
+			w.live(-1, concurrency, seed-1)
+		})
+		for _, d := range w.sinks {
+			for line := range w.places {
+				if had, most := d.had[line], 1+d.repeats[line]; had < 1 || had > most {
+					w.Errorf("sink %s has %q %d times, want at least once and at most %d times", d.name, line, had, most)
+				}
+			}
+		}
+		if err := w.Err(); err != "" {
+			rt.Fatal(err)
+		}
+	})
+}
