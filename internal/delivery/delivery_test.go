@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -142,6 +143,40 @@ func TestEachRecordOnceInOrder(t *testing.T) {
 			t.Errorf("%d streams were in flight at once, want several", most)
 		}
 	})
+}
+
+// TestAccountsAddUpAtEveryMoment looks at the accounts all the time.
+func TestAccountsAddUpAtEveryMoment(t *testing.T) {
+	r := newRig(t, func(_ context.Context, a deliverytest.Attempt) error {
+		if a.Number%3 == 0 {
+			return &delivery.PartialError{Refused: []delivery.Refusal{{Index: 0, Reason: "third"}}}
+		}
+		return nil
+	}, func(o *delivery.Options) { o.BatchRecords = 1 })
+	r.start()
+	var sampler sync.WaitGroup
+	stop := make(chan struct{})
+	sampler.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if a := r.Accounts(); a.Accepted != a.Acknowledged+a.InMemory+a.DeadLettered {
+				t.Errorf("accounts do not add up: %+v", a)
+				return
+			}
+		}
+	})
+	reader := recordtest.NewLog("container/a").Fill(3000).Read()
+	for b := reader.Next(1); b != nil; b = reader.Next(1) {
+		r.give(b)
+	}
+	r.drain()
+	close(stop)
+	sampler.Wait()
+	r.wantAccounts(delivery.Accounts{Accepted: 3000, Acknowledged: 2000, DeadLettered: 1000})
 }
 
 // TestGroups says that records of different groups come in requests of their
@@ -366,11 +401,12 @@ func TestHealth(t *testing.T) {
 }
 
 // TestHealthIsOfTheWorstRequest says that a request that always fails is not
-// hidden by others that are delivered.
+// hidden by others that are delivered, nor by others that fail for less long.
 func TestHealthIsOfTheWorstRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		var allDown atomic.Bool
 		r := newRig(t, func(_ context.Context, a deliverytest.Attempt) error {
-			if a.Records[0].Source == "source 0" {
+			if allDown.Load() || a.Records[0].Source == "source 0" {
 				return errDown
 			}
 			return nil
@@ -383,7 +419,13 @@ func TestHealthIsOfTheWorstRequest(t *testing.T) {
 		if n := len(r.destination.Taken()); n < 10 {
 			t.Fatalf("only %d records of the others were taken", n)
 		}
-		wantHealth(t, r.Delivery, health.Unhealthy, "the destination is down")
+		wantHealth(t, r.Delivery, health.Unhealthy, "failing for 8m20s")
+		allDown.Store(true)
+		for i := range 50 {
+			r.give(recordtest.NewLog(fmt.Sprint("another ", i)).Fill(1).Read().Next(1))
+		}
+		synctest.Wait()
+		wantHealth(t, r.Delivery, health.Unhealthy, "failing for 8m20s")
 		r.stop()
 	})
 }

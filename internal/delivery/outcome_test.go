@@ -278,8 +278,11 @@ func TestBodyIsKeptForTheSameRecords(t *testing.T) {
 			return nil
 		}, nil)
 		r.start()
-		r.give(lines("a", "b", "c", "d").Read().Next(4))
+		reader := lines("a", "b", "c", "d", "e").Read()
+		r.give(reader.Next(4))
+		time.Sleep(time.Hour)
+		r.give(reader.Next(1))
 		r.drain()
-		r.wantTaken("a", "b", "c", "d")
+		r.wantTaken("a", "b", "c", "d", "e")
 	})
 }

@@ -31,6 +31,7 @@ func TestRestartSkipsWhatWasCommitted(t *testing.T) {
 		largest := rapid.IntRange(1, 5).Draw(rt, "largest request")
 		sizes := rapid.SliceOfN(rapid.IntRange(1, 12), 40, 40).Draw(rt, "batches")
 		open := record.StreamSet(rapid.IntRange(0, int(record.AllStreams)).Draw(rt, "open"))
+		apart := rapid.Bool().Draw(rt, "streams apart")
 		fromCursor := rapid.Bool().Draw(rt, "from the cursor")
 		var verdict deliverytest.Verdict
 		synctest.Test(t, func(t *testing.T) {
@@ -47,7 +48,9 @@ func TestRestartSkipsWhatWasCommitted(t *testing.T) {
 					}
 					return nil
 				}
-				o.Sink = byStream{d}
+				if apart {
+					o.Sink = byStream{d}
+				}
 			})
 			feed := func(sizes []int, from ...record.Cursor) {
 				reader := log.Read(from...)
@@ -85,6 +88,28 @@ func TestRestartSkipsWhatWasCommitted(t *testing.T) {
 		})
 		if err := verdict.Err(); err != "" {
 			rt.Fatal(err)
+		}
+	})
+}
+
+// TestStreamsAtDifferentPlacesShareARequest says that a sink which has the one
+// stream further than the other gets of a batch just what it lacks of each.
+func TestStreamsAtDifferentPlacesShareARequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, nil, nil)
+		log := recordtest.NewLog("container/a").Fill(8) // 0, 2, 4 and 6 on stdout
+		b := log.Read().Next(8)
+		had := b.CursorAt(6)
+		had.Streams[record.Stderr] = b.CursorAt(2).Streams[record.Stderr]
+		if err := r.StartAt(log.Source.Key, had); err != nil {
+			t.Fatal(err)
+		}
+		r.start()
+		r.give(b)
+		r.drain()
+		r.wantTaken("container/a line 6", "container/a line 3", "container/a line 5", "container/a line 7")
+		if got := r.cursor(log).Total(); got != 8 {
+			t.Errorf("cursor at %d, want 8", got)
 		}
 	})
 }

@@ -183,6 +183,7 @@ func TestTwoFullSinks(t *testing.T) {
 			reader := log.Read()
 			for batch := reader.Next(3); batch != nil; batch = reader.Next(3) {
 				b.accept(batch)
+				time.Sleep(time.Second) // until sink b has room again
 			}
 			return nil
 		})

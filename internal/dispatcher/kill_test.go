@@ -134,11 +134,13 @@ func (s sinkOf) take(line string) {
 // Append implements delivery.DeadLetters.
 func (s sinkOf) Append(entries []deadletter.Entry) error {
 	return s.act(func() error {
+		if s.rand.IntN(10) == 0 {
+			return errors.New("no space left on device")
+		}
 		for _, e := range entries {
 			if line := string(e.Line); !bad(line) {
 				s.Errorf("sink %s: %q is a dead letter", s.name, line)
 			}
-			// It may be refused before a record of its request that was taken.
 			s.had[string(e.Line)]++
 			s.inFlight[string(e.Line)] = true
 		}

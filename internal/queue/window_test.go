@@ -257,6 +257,25 @@ func TestCloseDrains(t *testing.T) {
 	})
 }
 
+// TestCloseLosesNothing closes the window in the moment of the last push.
+func TestCloseLosesNothing(t *testing.T) {
+	source := &record.Source{Key: "a"}
+	for range 20_000 {
+		w := queue.NewWindow(1<<20, 1)
+		var pusher sync.WaitGroup
+		pusher.Go(func() {
+			push(t, w, batch(source, 0, 1))
+			w.Close()
+		})
+		items, err := w.Collect(t.Context(), 0, nil, queue.Limits{Bytes: 10, Records: 10, Linger: time.Hour})
+		pusher.Wait()
+		if len(items) != 1 || err != nil {
+			t.Fatalf("collected %d items, %v, want the one that was pushed before the close", len(items), err)
+		}
+		w.Done(items)
+	}
+}
+
 func TestCollectEndsWithContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := queue.NewWindow(1<<20, 1)

@@ -86,8 +86,8 @@ func TestRotationsLeaveNothingBehind(t *testing.T) {
 	}
 }
 
-// TestLeakIsSeen is the positive control of the test above.
-func TestLeakIsSeen(t *testing.T) {
+// TestPlantedLeakIsSeen is the positive control of the test above.
+func TestPlantedLeakIsSeen(t *testing.T) {
 	left := &leftovers{}
 	err := rotateALot(t, 60, func(e Engine) Engine { return abandoning{e, left} })
 	left.end()

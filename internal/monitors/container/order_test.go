@@ -1,7 +1,9 @@
 package container
 
 import (
+	"context"
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -255,6 +257,68 @@ func TestUnterminatedLastLine(t *testing.T) {
 	t.Run("framed, agent down", func(t *testing.T) { t.Parallel(); f(t, false, true) })
 	t.Run("tty, agent down", func(t *testing.T) { t.Parallel(); f(t, true, true) })
 }
+
+// TestUnterminatedLineOfTheOtherStream has a container start again that was
+// stopped in the middle of a line of stderr, and write to stdout only.
+func TestUnterminatedLineOfTheOtherStream(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, fakeengine.Options{})
+	c := r.add(fakeengine.Config{})
+	r.start()
+	for run := range 3 {
+		c.say(record.Stdout, time.Now(), fmt.Sprint("before ", run))
+		at := time.Now()
+		c.Append(fakeengine.Entry{Stream: record.Stderr, Time: at, Data: []byte("no end")})
+		c.expect(record.Stderr, at, "no end", record.Unterminated)
+		c.Exit(0)
+		r.state(c, "stopped")
+		r.complete()
+		// The next run's lines are all there when the log is opened.
+		for i := range 20 {
+			c.say(record.Stdout, time.Now(), fmt.Sprint("run ", run, " line ", i))
+		}
+		c.Start()
+		r.complete()
+	}
+	r.exact()
+	r.healthy()
+}
+
+// TestLineThatFillsItsPieces is a line whose newline is an entry of its own,
+// which a read may end in front of.
+func TestLineThatFillsItsPieces(t *testing.T) {
+	f := func(t *testing.T, tty bool) {
+		r := newRig(t, fakeengine.Options{})
+		r.options.RotationInterval = 20 * time.Millisecond
+		r.options.Engine = slowly{r.spy}
+		c := r.add(fakeengine.Config{TTY: tty})
+		r.start()
+		for i := range 4 {
+			c.say(record.Stdout, time.Now(), strings.Repeat(fmt.Sprint(i), fakeengine.PieceSize))
+			r.complete()
+			r.reopened(3)
+		}
+		r.exact()
+		r.healthy()
+	}
+	t.Run("framed", func(t *testing.T) { t.Parallel(); f(t, false) })
+	t.Run("tty", func(t *testing.T) { t.Parallel(); f(t, true) })
+}
+
+// slowly is an Engine whose logs come a few bytes with each read.
+type slowly struct{ Engine }
+
+func (e slowly) Logs(ctx context.Context, id string, opts LogsOptions) (io.ReadCloser, error) {
+	body, err := e.Engine.Logs(ctx, id, opts)
+	return struct {
+		io.Reader
+		io.Closer
+	}{few{body}, body}, err
+}
+
+type few struct{ io.Reader }
+
+func (f few) Read(p []byte) (int, error) { return f.Reader.Read(p[:min(len(p), 31)]) }
 
 // TestEndedUnseen has the engine end a followed log before its last line.
 func TestEndedUnseen(t *testing.T) {

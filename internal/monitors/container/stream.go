@@ -100,6 +100,9 @@ type stream struct {
 	lastAt  [record.NumStreams]uint64
 	total   uint64
 	hint    int
+	// settles says that the place is an unterminated line, at the end of the
+	// log, so that nothing needs to come for it to be found.
+	settles bool
 }
 
 // streamStatus is shared between a stream and those who watch it.
@@ -294,7 +297,9 @@ func (s *stream) follow(ctx context.Context, tail int, since time.Time) error {
 		if stall == nil {
 			return nil
 		}
-		s.settle()
+		if s.settles {
+			s.settle()
+		}
 		switch {
 		case s.search.missing() == 0:
 			stall.Stop()
@@ -307,6 +312,9 @@ func (s *stream) follow(ctx context.Context, tail int, since time.Time) error {
 		}
 		return nil
 	})
+	if err == nil {
+		s.settle()
+	}
 	if err == nil && s.search.missing() != 0 {
 		return errStalled // the log's end, and the place is before its beginning
 	}
@@ -315,7 +323,8 @@ func (s *stream) follow(ctx context.Context, tail int, since time.Time) error {
 
 // settle recognises an anchor that is an unterminated line: the last one of a
 // run of the container that was stopped in it. It stays open in the decoder
-// until the next run writes something.
+// until the next run writes something. In mid-stream a line that is complete
+// looks the same when the entry with its newline has not been read yet.
 func (s *stream) settle() {
 	for i := range s.search.want.Streams {
 		if stream := record.Stream(i); s.search.missing().Has(stream) {
@@ -419,6 +428,12 @@ func (s *stream) seal(b *record.Batch) {
 	for i := range b.Records {
 		last[b.Records[i].Stream] = &b.Records[i]
 	}
+	// A line that never got its end is recognised late when it is read again,
+	// behind lines of the other stream: it is no place for both.
+	unterminated := false
+	for _, r := range last {
+		unterminated = unterminated || r != nil && r.Flags&record.Unterminated != 0
+	}
 	to := b.From
 	for i := range to.Streams {
 		a := &to.Streams[i]
@@ -431,9 +446,9 @@ func (s *stream) seal(b *record.Batch) {
 		case s.search.missing().Has(stream) || s.search.exact && s.search.missing() != 0:
 			// Its anchor was not reached: nothing is known of it up to here.
 			continue
-		case s.decoder.Pending(stream):
-			// A line of it has begun and must be read again from its start,
-			// which is somewhere behind its last record.
+		case unterminated, s.decoder.Pending(stream):
+			// A line of it may have begun and must be read again from its
+			// start, which is somewhere behind its last record.
 			if last[i] == nil {
 				continue
 			}
@@ -470,7 +485,9 @@ func (s *stream) locate(ctx context.Context, tail int, since time.Time, places *
 		if err != nil {
 			return 0, since, err
 		}
+		before := s.search.missing()
 		s.settle()
+		s.settles = s.search.missing() != before
 		if foundAt == 0 && s.search.open&s.search.need != 0 {
 			foundAt = s.decoder.Entries()
 		}
