@@ -167,3 +167,44 @@ func TestNoEngine(t *testing.T) {
 	countFiles(t, a, arrived)
 	check(t, "files", arrived)
 }
+
+// A container whose log driver keeps nothing to read is shown as what it is, and
+// makes the agent degraded, until it is excluded.
+func TestUnreadableDriver(t *testing.T) {
+	engine := enginetest.New(t)
+	id := label(t)
+	run := func(driver string) *enginetest.Container {
+		return engine.Run(t, enginetest.Options{
+			Name: id + "-" + driver, Labels: map[string]string{labelKey: id}, LogDriver: driver,
+			Args: []string{"-run-id", "r", "-lines", "100", "-hold"},
+		})
+	}
+	run("none")
+	read := map[string]*enginetest.Container{"local": run("local"), "json-file": run("json-file")}
+	a := agent.Start(t, agent.Options{Config: monitorConfig(id)})
+	enginetest.Eventually(t, 30*time.Second, "the agent says which container it can't read, and reads the others", func() bool {
+		h, err := a.Health()
+		if err != nil || h.Status != "degraded" || acknowledged(t, a, "local_file") != 200 {
+			return false
+		}
+		for _, c := range h.Components {
+			if c.Name == "container_monitor" {
+				return strings.Contains(c.Reason, id+"-none") && strings.Contains(c.Reason, "exclude")
+			}
+		}
+		return false
+	})
+	if n := a.Metric(t, "log_capturer_containers", "state", "unreadable"); n != 1 {
+		t.Errorf("%v containers are unreadable, want 1", n)
+	}
+	arrived := ledger.New()
+	for _, c := range read {
+		arrived.Expect(c.ID, "r", record.Stdout, 100)
+	}
+	countFiles(t, a, arrived)
+	check(t, "files", arrived)
+	mustExitWell(t, a.Terminate(time.Minute))
+	b := agent.Start(t, agent.Options{DataDir: a.DataDir, Config: monitorConfig(id, "exclude: {names: [\"*-none\"]}")})
+	b.WaitReady(30 * time.Second)
+	checkHealthy(t, b)
+}

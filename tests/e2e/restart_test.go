@@ -116,7 +116,7 @@ func TestContainerLifecycle(t *testing.T) {
 		must(paused.Unpause())
 		if n%3 == 2 {
 			// The same once more while nobody is there to see it.
-			must1(t, a.Terminate(time.Minute))
+			mustExitWell(t, a.Terminate(time.Minute))
 			must(stopped.Restart(10 * time.Second))
 			must(killed.Kill("KILL"))
 			_, err := killed.Wait(time.Minute)
@@ -158,7 +158,8 @@ func TestContainerLifecycle(t *testing.T) {
 	}
 }
 
-func must1(t *testing.T, exit agent.Exit) {
+// mustExitWell fails the test when the agent did not end with status 0.
+func mustExitWell(t *testing.T, exit agent.Exit) {
 	t.Helper()
 	if exit.Code != 0 {
 		t.Fatalf("exit status %d after SIGTERM", exit.Code)

@@ -165,6 +165,7 @@ func (m *Monitor) learnSnapshot(s snapshot, now time.Time) {
 	if m.engineError != nil {
 		// What failed may have failed with the engine.
 		m.engineError = nil
+		m.logger.Info("engine_reachable", "address", m.opts.Engine.Address(), "after", now.Sub(m.engineSince))
 		for _, e := range m.table {
 			e.retryAt = time.Time{}
 		}
@@ -181,6 +182,13 @@ func (m *Monitor) learnSnapshot(s snapshot, now time.Time) {
 	}
 	if !m.listed {
 		m.listed = true
+		running := 0
+		for _, info := range s.infos {
+			if info.Running {
+				running++
+			}
+		}
+		m.logger.Info("containers_found", "address", m.opts.Engine.Address(), "running", running, "stopped", len(s.infos)-running)
 		for _, key := range m.opts.Known() {
 			id, ours := strings.CutPrefix(key, keyPrefix)
 			if ours && m.table[id] == nil {
