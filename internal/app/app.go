@@ -46,6 +46,7 @@ type app struct {
 	dispatcher  *dispatcher.Dispatcher
 	engine      *container.Docker
 	monitor     *container.Monitor
+	registry    *prometheus.Registry
 	server      *server.Server
 }
 
@@ -135,21 +136,21 @@ func (a *app) knownSources() []string {
 func (a *app) makeServer() error {
 	cfg := a.config
 	watcher := selfwatch.New(build())
-	registry := prometheus.NewRegistry()
+	a.registry = prometheus.NewRegistry()
 	reporters := []health.Reporter{a.journal, a.deadLetters}
-	registry.MustRegister(watcher, a.journal, a.deadLetters)
+	a.registry.MustRegister(watcher, a.journal, a.deadLetters)
 	for _, s := range a.sinks {
-		registry.MustRegister(s.delivery)
+		a.registry.MustRegister(s.delivery)
 		reporters = append(reporters, s.delivery)
 		if s.collector != nil {
-			registry.MustRegister(s.collector)
+			a.registry.MustRegister(s.collector)
 		}
 		if s.reporter != nil {
 			reporters = append(reporters, s.reporter)
 		}
 	}
 	if a.monitor != nil {
-		registry.MustRegister(a.monitor)
+		a.registry.MustRegister(a.monitor)
 		reporters = append(reporters, a.monitor)
 	}
 	listen := func(l config.Listener) string {
@@ -161,7 +162,7 @@ func (a *app) makeServer() error {
 	var err error
 	a.server, err = server.New(server.Options{
 		API: listen(cfg.Server), Metrics: listen(cfg.Metrics), Pprof: listen(cfg.Pprof),
-		Registry: registry, Reporters: reporters, Ready: a.ready,
+		Registry: a.registry, Reporters: reporters, Ready: a.ready,
 		Status: a.status, Containers: a.containers, Logger: a.logger,
 	})
 	return err
@@ -239,23 +240,17 @@ func (a *app) close() {
 	if a.engine != nil {
 		_ = a.engine.Close() // only idle connections are left
 	}
-	for _, c := range []io.Closer{a.deadLetters, a.journal} {
-		if err := closeIfMade(c); err != nil {
-			a.logger.Error("close", "error", err)
-		}
+	if a.deadLetters != nil {
+		a.closed("dead_letters", a.deadLetters.Close())
+	}
+	if a.journal != nil {
+		a.closed("positions", a.journal.Close())
 	}
 }
 
-func closeIfMade(c io.Closer) error {
-	switch c := c.(type) {
-	case *deadletter.File:
-		if c == nil {
-			return nil
-		}
-	case *positions.Journal:
-		if c == nil {
-			return nil
-		}
+// closed logs the error with which something was closed.
+func (a *app) closed(what string, err error) {
+	if err != nil {
+		a.logger.Error("close_failed", "what", what, "error", err)
 	}
-	return c.Close()
 }

@@ -8,6 +8,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -117,7 +118,7 @@ func (c *call) parse(withConfig bool) (file string, code int, ok bool) {
 		flags.StringVar(&file, "config", "", "")
 	}
 	switch err := flags.Parse(c.args); {
-	case err == flag.ErrHelp:
+	case errors.Is(err, flag.ErrHelp):
 		fmt.Fprint(c.Stdout, c.command.usage)
 		return "", ExitOK, false
 	case err != nil:
@@ -147,7 +148,7 @@ func (c *call) usageError(format string, args ...any) int {
 // configError says what is wrong with a configuration, all of it.
 func (c *call) configError(err error) int {
 	fmt.Fprintln(c.Stderr, err)
-	if list, ok := err.(config.Errors); ok {
+	if list, ok := errors.AsType[config.Errors](err); ok {
 		noun := "errors"
 		if len(list) == 1 {
 			noun = "error"

@@ -22,7 +22,7 @@ var (
 )
 
 // Describe implements prometheus.Collector.
-func (d *Delivery) Describe(ch chan<- *prometheus.Desc) {
+func (d *Delivery) Describe(chan<- *prometheus.Desc) {
 	// The sinks of an agent share these descriptions, and a registry takes each
 	// of them from one collector only: a Delivery is an unchecked collector.
 }

@@ -105,7 +105,7 @@ func (s *Sink) writeCompressed(ctx context.Context, path, to string) (err error)
 	if err != nil {
 		return fmt.Errorf("compress file: %w", err)
 	}
-	defer in.Close()
+	defer func() { _ = in.Close() }() // it was only read
 	out, err := s.fs.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, filePermissions)
 	if err != nil {
 		return fmt.Errorf("compress file: %w", err)

@@ -53,13 +53,9 @@ var (
 )
 
 // Describe implements prometheus.Collector.
-func (s *Sink) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{
-		activeDesc, openDesc, closedDesc, closedBytesDesc, bytesDesc, cutDesc,
-		rotationsDesc, compressionsDesc, deletionsDesc, errorsDesc, changesDesc,
-	} {
-		ch <- d
-	}
+func (s *Sink) Describe(chan<- *prometheus.Desc) {
+	// The sinks of an agent share these descriptions, and a registry takes each
+	// of them from one collector only: a Sink is an unchecked collector.
 }
 
 // Collect implements prometheus.Collector.

@@ -42,5 +42,5 @@ var binary = sync.OnceValues(func() (string, error) {
 	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), f.Fd()), nil
 })
 
-// built keeps the built file from being closed.
-var built *os.File
+// built keeps the built file from being closed by a finalizer.
+var built *os.File //nolint:unused // it is held, not read

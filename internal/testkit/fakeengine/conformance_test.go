@@ -429,14 +429,14 @@ func expectLogs(t *testing.T, engine subject) {
 		next("start")
 		find := func(query string) (state string) {
 			var items []struct {
-				Id, Image, State string
+				ID, Image, State string
 				Names            []string
 			}
 			if err := json.NewDecoder(a.get(t, "/v1.41/containers/json"+query, http.StatusOK)).Decode(&items); err != nil {
 				t.Fatal(err)
 			}
 			for _, item := range items {
-				if item.Id == c.id() {
+				if item.ID == c.id() {
 					if len(item.Names) != 1 || !strings.HasPrefix(item.Names[0], "/") || item.Image == "" {
 						t.Errorf("listed as %+v", item)
 					}

@@ -1,0 +1,134 @@
+package app
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"go.uber.org/goleak"
+
+	"log_capturer/internal/archtest"
+	"log_capturer/internal/config"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// configured returns a configuration with sinks of every type, two of one, and
+// without an engine.
+func configured(t *testing.T) *config.Config {
+	t.Helper()
+	dir := t.TempDir()
+	cfg, err := config.Parse("test.yaml", fmt.Appendf(nil, `
+data_dir: %s
+container_monitor: {docker_host: "unix://%s/no.sock"}
+sinks:
+  - {type: local_file, name: all}
+  - {type: local_file, name: errors, path: "{data_dir}/streams/{stream}.log"}
+  - {type: loki, url: "http://127.0.0.1:1"}
+server: {listen: "127.0.0.1:0"}
+metrics: {listen: "127.0.0.1:0"}
+pprof: {listen: "127.0.0.1:0"}
+`, filepath.Join(dir, "data"), dir), func(string) (string, bool) { return "", false })
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cfg
+}
+
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// What the agent shows is well-formed, and is what docs/metrics.md says.
+func TestMetrics(t *testing.T) {
+	a := &app{config: configured(t), logger: quiet(), started: time.Now()}
+	defer a.close()
+	if err := a.make(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := a.server.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	problems, err := testutil.GatherAndLint(a.registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range problems {
+		t.Errorf("%s: %s", p.Metric, p.Text)
+	}
+	doc, err := os.ReadFile("../../docs/metrics.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// These appear with the first attempt and the first refusal.
+	err = archtest.CheckMetricsDoc(string(doc), a.registry, "log_capturer_delivery_attempts_total", "log_capturer_records_refused_total")
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// The agent starts without an engine, says what it does and where to look, and
+// stops when it is told to.
+func TestRun(t *testing.T) {
+	cfg := configured(t)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	var out bytes.Buffer
+	if err := Run(ctx, cfg, &out, quiet()); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{cfg.DataDir + "/logs/", "no.sock", "http://127.0.0.1:", "/metrics", "loki at http://127.0.0.1:1"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("greeting has no %q:\n%s", want, out.String())
+		}
+	}
+}
+
+// A start that fails says why and leaves nothing behind.
+func TestRunFails(t *testing.T) {
+	f := func(name, want string, spoil func(*testing.T, *config.Config)) {
+		t.Run(name, func(t *testing.T) {
+			cfg := configured(t)
+			spoil(t, cfg)
+			err := Run(t.Context(), cfg, &bytes.Buffer{}, quiet())
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Fatalf("error %v, want one with %q", err, want)
+			}
+		})
+	}
+	f("port taken", "set metrics.listen", func(t *testing.T, cfg *config.Config) {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = l.Close() })
+		cfg.Metrics.Listen = l.Addr().String()
+	})
+	f("data_dir is a file", "data_dir", func(t *testing.T, cfg *config.Config) {
+		cfg.DataDir = filepath.Join(t.TempDir(), "file")
+		if err := os.WriteFile(cfg.DataDir, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	})
+	f("another agent has the data", "in use", func(t *testing.T, cfg *config.Config) {
+		other := &app{config: cfg, logger: quiet(), started: time.Now()}
+		if err := other.make(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			other.close()
+			_ = other.server.Close()
+		})
+	})
+	f("no such certificate", "ca.pem", func(_ *testing.T, cfg *config.Config) {
+		cfg.Sinks[2].Loki.TLS.CAFile = "ca.pem"
+	})
+}
