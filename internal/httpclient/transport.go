@@ -35,8 +35,8 @@ func (t TLS) files() []string {
 
 func (t TLS) config() (*tls.Config, error) {
 	c := &tls.Config{
-		MinVersion: tls.VersionTLS12,
-		ServerName: t.ServerName,
+		MinVersion:         tls.VersionTLS12,
+		ServerName:         t.ServerName,
 		InsecureSkipVerify: t.InsecureSkipVerify, //nolint:gosec // asked for by name, off by default
 	}
 	if t.CAFile != "" {

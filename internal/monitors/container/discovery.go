@@ -205,7 +205,7 @@ func (m *Monitor) learnEvent(event Event, now time.Time) {
 		info := Info{ID: event.ID, Name: event.Name, Image: event.Image, Labels: event.Labels, Running: true}
 		if e != nil {
 			info.Labels = e.info.Labels
-			e.runChanged, e.draining = true, false
+			e.runChanged, e.draining, e.readToEnd = true, false, false
 			e.failures, e.retryAt = 0, time.Time{}
 			// What was inspected was another run.
 			e.info.Inspected = false

@@ -136,6 +136,30 @@ func TestRemovedWhileReading(t *testing.T) {
 	}
 }
 
+// TestRemovedUnread holds that a container whose log goes before it was read
+// is counted: its lines are lost, and nobody can say how many.
+func TestRemovedUnread(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, fakeengine.Options{})
+	r.options.MaxStreams = 1
+	first := r.add(fakeengine.Config{})
+	r.start()
+	r.recorder.block(true)
+	first.say(record.Stdout, time.Now(), "this one is read, and blocks the only lease")
+	r.eventually("the sink is blocked", func() bool { return r.recorder.blockedCalls() == 1 })
+	second := r.engine.Add(fakeengine.Config{})
+	r.eventually("it waits", func() bool { return len(r.monitor.Containers()) == 2 })
+	second.Append(fakeengine.Line(record.Stdout, time.Now(), "nobody reads this"))
+	second.Remove()
+	r.eventually("it is gone", func() bool { return len(r.monitor.Containers()) == 1 })
+	if got := r.gaps(); got != 1 {
+		t.Errorf("%v suspected gaps, want 1", got)
+	}
+	r.recorder.block(false)
+	r.complete()
+	r.exact()
+}
+
 func TestExitedWhileTheAgentWasDown(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, fakeengine.Options{})

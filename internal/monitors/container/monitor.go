@@ -129,6 +129,9 @@ type entry struct {
 	// drainedRun is the start of the run that was read to its end by a stream
 	// opened after the container had stopped.
 	drainedRun time.Time
+	// readToEnd says that the last stream came to the end of the log of a
+	// container that had stopped.
+	readToEnd bool
 	// seen is when discovery last told of it, gone that it was removed.
 	seen time.Time
 	gone bool
@@ -318,6 +321,7 @@ func (m *Monitor) ended(r result) {
 		e.failures = 0
 	}
 	e.position.distrustTime = r.end == endStuck
+	e.readToEnd = r.end == endStopped || r.end == endGone && (r.stream.readToEnd || e.readToEnd)
 	e.waitingSince = now
 	switch r.end {
 	case endRotated:
@@ -383,6 +387,11 @@ func (m *Monitor) remove(e *entry, now time.Time) {
 		return
 	}
 	delete(m.table, e.info.ID)
+	if reading := e.state == stateReading || e.state == stateWaiting || e.state == stateFailing; reading && !e.readToEnd {
+		// Its log went with it, and nobody knows what was in it.
+		e.counters.gaps.Add(1)
+		m.logger.Warn("container_removed_unread", "container", e.info.Name)
+	}
 	m.stats.retire(e.counters)
 	m.orphans[keyPrefix+e.info.ID] = now
 }

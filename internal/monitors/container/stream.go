@@ -88,6 +88,9 @@ type stream struct {
 	makeSource func(Info) *record.Source
 
 	position position
+	// readToEnd is set by run when it came to the end of the log of a container
+	// that had stopped.
+	readToEnd bool
 
 	// status is what others see of a running stream.
 	status streamStatus
@@ -539,6 +542,7 @@ func (s *stream) finish(ctx context.Context, err error) (ending, error) {
 	if err := s.handOver(ctx); err != nil {
 		return endFailed, err
 	}
+	s.readToEnd = true
 	if gone {
 		return endGone, nil
 	}
