@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"log/slog"
 	"testing"
 	"time"
 )
@@ -32,5 +33,20 @@ func TestBackoff(t *testing.T) {
 	// However long it lasts.
 	for failures := range 200 {
 		f(failures+10, time.Minute, time.Hour, 0, 1, time.Hour)
+	}
+}
+
+func TestRefusalLevel(t *testing.T) {
+	warnings := 0
+	for before := range uint64(1000) {
+		if refusalLevel(before, 1) == slog.LevelWarn {
+			warnings++
+		}
+	}
+	if warnings != 10 {
+		t.Errorf("%d warnings of 1000 refusals, want one for each power of two", warnings)
+	}
+	if refusalLevel(5, 2000) != slog.LevelWarn {
+		t.Error("many refusals at once are no warning")
 	}
 }

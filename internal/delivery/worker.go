@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math/bits"
 	"math/rand/v2"
 	"time"
 
@@ -182,6 +183,15 @@ func failureLevel(failures int) slog.Level {
 	return slog.LevelDebug
 }
 
+// refusalLevel throttles the warnings of refused records: it is a warning when
+// their number since the start reaches a power of two, and else for debugging.
+func refusalLevel(before uint64, count int) slog.Level {
+	if bits.Len64(before) != bits.Len64(before+uint64(count)) {
+		return slog.LevelWarn
+	}
+	return slog.LevelDebug
+}
+
 // attempt makes one attempt, bounded in time.
 func (w *worker) attempt(ctx context.Context, req *Request) error {
 	ctx, cancel := context.WithTimeout(ctx, w.opts.Timeout)
@@ -224,7 +234,9 @@ func (w *worker) bury(ctx context.Context, req *Request, count int, refused []Re
 		w.stats.buried(e.Reason)
 	}
 	if len(entries) > 0 {
-		w.logger.Warn("records_refused", "count", len(entries), "reason", entries[0].Reason, "detail", entries[0].Detail)
+		before := w.Accounts().DeadLettered
+		w.logger.Log(ctx, refusalLevel(before, len(entries)), "records_refused", "count", len(entries),
+			"reason", entries[0].Reason, "detail", entries[0].Detail, "since_start", before+uint64(len(entries)))
 	}
 	return w.commit(ctx, req, count-len(entries), len(entries))
 }
