@@ -116,7 +116,9 @@ func (d *Docker) Entries() uint64 { return d.entries }
 func (d *Docker) LastEntry() int64 { return d.lastEntry }
 
 // Pending reports whether the stream has a line without its end.
-func (d *Docker) Pending(s record.Stream) bool { return d.streams[s].open }
+func (d *Docker) Pending(s record.Stream) bool {
+	return d.streams[s].open || d.tty && s == record.Stdout && len(d.buf) > 0
+}
 
 // Feed decodes p, together with what earlier calls left over.
 func (d *Docker) Feed(p []byte) error {

@@ -129,10 +129,10 @@ func (t *transports) acquire() *http.Transport {
 		if err != nil {
 			// Half of a rotation is seen now and then: the old files are good
 			// until the new ones are, and the next change is tried again.
-			t.logger.Warn("tls files changed and can't be used; keeping the earlier ones", "error", err)
+			t.logger.Warn("tls_files_unusable_kept_earlier", "error", err)
 			return t.current
 		}
-		t.logger.Info("tls files read again", "files", t.files)
+		t.logger.Info("tls_files_read_again", "files", t.files)
 		t.current.CloseIdleConnections()
 		t.current = next
 	}

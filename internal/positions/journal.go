@@ -126,15 +126,15 @@ func Open(dir string, opts Options) (_ *Journal, err error) {
 
 func (j *Journal) logRecovery() {
 	r := j.recovery
-	j.log.Info("positions recovered", "dir", j.dir, "keys", len(j.entries), "records", r.Records)
+	j.log.Info("positions_recovered", "dir", j.dir, "keys", len(j.entries), "records", r.Records)
 	if r.TornBytes > 0 {
-		j.log.Warn("cut an incomplete record off the positions journal", "bytes", r.TornBytes)
+		j.log.Warn("positions_torn_tail_cut", "bytes", r.TornBytes)
 	}
 	if r.UncoveredRecords > 0 {
-		j.log.Warn("dropped positions that were not durable when the machine went down", "records", r.UncoveredRecords)
+		j.log.Warn("positions_not_durable_dropped", "records", r.UncoveredRecords)
 	}
 	for _, s := range r.SetAside {
-		j.log.Error("set a damaged positions journal aside", "path", s.Path, "reason", s.Reason, "damaged_bytes", s.DamagedBytes)
+		j.log.Error("positions_journal_set_aside", "path", s.Path, "reason", s.Reason, "damaged_bytes", s.DamagedBytes)
 	}
 }
 

@@ -186,7 +186,7 @@ func (j *Journal) switchTo(file vfs.File, generation uint64, base int64) error {
 	if j.file != nil {
 		j.obsolete = append(j.obsolete, j.path(fileName(j.generation)))
 		if err := j.file.Close(); err != nil {
-			j.log.Warn("could not close a replaced positions journal", "error", err)
+			j.log.Warn("close_replaced_journal_failed", "error", err)
 		}
 	}
 	j.file, j.generation, j.fileBoot = file, generation, j.boot
@@ -208,7 +208,7 @@ func (j *Journal) removeObsolete() {
 	var kept []string
 	for _, path := range obsolete {
 		if err := j.fs.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
-			j.log.Warn("could not remove a replaced positions journal", "path", path, "error", err)
+			j.log.Warn("remove_replaced_journal_failed", "path", path, "error", err)
 			kept = append(kept, path)
 		}
 	}

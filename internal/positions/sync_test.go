@@ -138,7 +138,7 @@ func TestRunOutlivesFaults(t *testing.T) {
 		if n := strings.Count(log.String(), "level=ERROR"); n != 3 {
 			t.Errorf("150 seconds of faults made %d log entries, want 3:\n%s", n, &log)
 		}
-		if !strings.Contains(log.String(), "unreported_failures=59") || !strings.Contains(log.String(), "well again") {
+		if !strings.Contains(log.String(), "unreported_failures=59") || !strings.Contains(log.String(), "positions_journal_recovered") {
 			t.Errorf("log:\n%s", &log)
 		}
 	})

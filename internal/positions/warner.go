@@ -19,11 +19,11 @@ type warner struct {
 func (w *warner) report(now time.Time, err error) {
 	switch {
 	case err == nil && w.failing:
-		w.log.Info("the positions journal is well again", "unreported_failures", w.held)
+		w.log.Info("positions_journal_recovered", "unreported_failures", w.held)
 		*w = warner{log: w.log, every: w.every, last: w.last}
 	case err == nil:
 	case !w.failing || now.Sub(w.last) >= w.every:
-		w.log.Error("cannot sync or compact the positions journal, will try again", "error", err, "unreported_failures", w.held)
+		w.log.Error("positions_journal_failing", "error", err, "unreported_failures", w.held)
 		w.failing, w.last, w.held = true, now, 0
 	default:
 		w.held++

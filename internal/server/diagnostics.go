@@ -25,7 +25,7 @@ func exposition(registry *prometheus.Registry, logger *slog.Logger) http.Handler
 type errorLog struct{ logger *slog.Logger }
 
 func (l errorLog) Println(v ...any) {
-	l.logger.Error("metrics incomplete", "error", fmt.Sprint(v...))
+	l.logger.Error("metrics_incomplete", "error", fmt.Sprint(v...))
 }
 
 // pprofHandler serves the runtime's profiles. It uses a mux of its own: what

@@ -321,7 +321,7 @@ func (m *Monitor) ended(r result) {
 		e.failures = 0
 	}
 	e.position.distrustTime = r.end == endStuck
-	e.readToEnd = r.end == endStopped || r.end == endGone && (r.stream.readToEnd || e.readToEnd)
+	e.readToEnd = r.stream.readToEnd || r.end == endGone && e.readToEnd
 	e.waitingSince = now
 	switch r.end {
 	case endRotated:

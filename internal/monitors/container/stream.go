@@ -108,44 +108,6 @@ type stream struct {
 	settles bool
 }
 
-// streamStatus is shared between a stream and those who watch it.
-type streamStatus struct {
-	opened time.Time
-	cancel context.CancelCauseFunc
-	// blockedSince is when the stream began to wait for the engine, zero while
-	// it works. lastEntry is the time of the last entry seen. foundPlace is
-	// when the search for the place to begin at ended, zero while it goes on.
-	// from is the oldest time of the position that it was opened at. All are in
-	// Unix nanoseconds.
-	blockedSince, lastEntry, foundPlace, from atomic.Int64
-}
-
-// searching reports whether the stream still looks for its place.
-func (s *streamStatus) searching() bool { return s.foundPlace.Load() == 0 }
-
-// reading returns when the stream began to show new lines. One that has not
-// found its place for long counts as if it had then.
-func (s *streamStatus) reading(now time.Time) time.Time {
-	if found := s.foundPlace.Load(); found != 0 {
-		return time.Unix(0, found)
-	}
-	if now.Sub(s.opened) > maxSearch {
-		return s.opened
-	}
-	return now
-}
-
-// current reports whether the stream has shown all but the last moments.
-func (s *streamStatus) current(now time.Time) bool {
-	return s.idle(now) || !s.searching() && now.Sub(time.Unix(0, s.lastEntry.Load())) < recent
-}
-
-// idle reports whether the stream has read all there is.
-func (s *streamStatus) idle(now time.Time) bool {
-	since := s.blockedSince.Load()
-	return since != 0 && !s.searching() && now.Sub(time.Unix(0, since)) >= idleAfter
-}
-
 // counters are a container's totals over all its streams.
 type counters struct {
 	records, bytes, lastLine atomic.Int64
@@ -218,47 +180,6 @@ func (s *stream) read(ctx context.Context) (ending, error) {
 	}
 }
 
-const (
-	// minTail is the smallest number of entries that a log is opened with, for
-	// lines that come while it is closed.
-	minTail = 64
-	// firstTail is the number where it is not known how long it was closed.
-	firstTail = 1024
-	// maxTail is the largest number that is tried before the whole log.
-	maxTail = 64 << 10
-	// all stands for the whole log.
-	all = -1
-	// clockSlack is by how much the clock may have been set back for a time
-	// limit to leave nothing out. The limit spares the engine the unpacking of
-	// compressed files, and the sending of what was read.
-	clockSlack = 10 * time.Minute
-	// recent is the age of an entry up to which a stream is not far behind.
-	recent = 2 * time.Second
-	// stallAfter is how long the search for an anchor waits for a next entry.
-	stallAfter = 2 * time.Second
-)
-
-// reach returns how much of the log is to be opened.
-func (s *stream) reach() (tail int, since time.Time) {
-	p := &s.position
-	if from := oldest(p.cursor); !from.IsZero() && !p.distrustTime {
-		since = from.Add(-clockSlack)
-	}
-	switch {
-	case needsWhole(p.cursor):
-		return all, since
-	case p.closed.IsZero():
-		return firstTail, since
-	case !p.caughtUp:
-		return all, since
-	}
-	tail = minTail + int(2*p.rate*time.Since(p.closed).Seconds())
-	if tail > maxTail {
-		tail = all
-	}
-	return tail, since
-}
-
 // begin prepares the reading of a newly opened log.
 func (s *stream) begin(emit func(*framing.Line) error, whole bool) {
 	s.search = newSearch(s.position.cursor, whole)
@@ -324,21 +245,6 @@ func (s *stream) follow(ctx context.Context, tail int, since time.Time) error {
 	return err
 }
 
-// settle recognises an anchor that is an unterminated line: the last one of a
-// run of the container that was stopped in it. It stays open in the decoder
-// until the next run writes something. In mid-stream a line that is complete
-// looks the same when the entry with its newline has not been read yet.
-func (s *stream) settle() {
-	for i := range s.search.want.Streams {
-		if stream := record.Stream(i); s.search.missing().Has(stream) {
-			s.decoder.Settle(stream, func(l *framing.Line) bool {
-				s.search.take(l)
-				return s.search.open.Has(stream)
-			})
-		}
-	}
-}
-
 // each opens the log, feeds the decoder with it, and hands over what was
 // decoded after every read, then calls step. It returns nil at the log's end.
 func (s *stream) each(ctx context.Context, opts LogsOptions, step func() error) error {
@@ -387,140 +293,6 @@ func whyStopped(ctx context.Context, err error) error {
 	return err
 }
 
-// emit takes a decoded line.
-func (s *stream) emit(l *framing.Line) error {
-	if !s.search.take(l) {
-		return nil
-	}
-	if s.batch == nil {
-		s.batch = record.NewBatch(s.source.Load(), max(s.hint, len(l.Bytes)))
-		s.batch.From = s.position.cursor
-	}
-	s.batch.Append(l.Record, l.Bytes)
-	s.total++
-	s.seqs[l.Stream]++
-	s.lastAt[l.Stream] = s.total
-	return nil
-}
-
-// handOver gives the batch to the dispatcher, and moves the position when it
-// was accepted.
-func (s *stream) handOver(ctx context.Context) error {
-	b := s.batch
-	if b == nil {
-		return nil
-	}
-	s.seal(b)
-	records, bytes := len(b.Records), b.LineBytes()
-	last := b.Records[records-1].Time
-	to := b.To
-	s.batch = nil
-	if err := s.sink.Accept(ctx, b); err != nil {
-		return err
-	}
-	s.position.cursor, s.position.total = to, s.total
-	s.stats.records.Add(int64(records))
-	s.stats.bytes.Add(int64(bytes))
-	s.stats.lastLine.Store(last)
-	return nil
-}
-
-// seal sets the cursor behind the batch.
-func (s *stream) seal(b *record.Batch) {
-	var last [record.NumStreams]*record.Record
-	for i := range b.Records {
-		last[b.Records[i].Stream] = &b.Records[i]
-	}
-	// A line that never got its end is recognised late when it is read again,
-	// behind lines of the other stream: it is no place for both.
-	unterminated := false
-	for _, r := range last {
-		unterminated = unterminated || r != nil && r.Flags&record.Unterminated != 0
-	}
-	to := b.From
-	for i := range to.Streams {
-		a := &to.Streams[i]
-		if r := last[i]; r != nil {
-			a.Time, a.Count, a.Hash = r.Time, r.Ordinal, record.LineHash(b.Line(r))
-			a.Seq = s.seqs[i]
-		}
-		stream := record.Stream(i)
-		switch {
-		case s.search.missing().Has(stream) || s.search.exact && s.search.missing() != 0:
-			// Its anchor was not reached: nothing is known of it up to here.
-			continue
-		case unterminated, s.decoder.Pending(stream):
-			// A line of it may have begun and must be read again from its
-			// start, which is somewhere behind its last record.
-			if last[i] == nil {
-				continue
-			}
-			a.AsOf = s.lastAt[i]
-		default:
-			a.AsOf = s.total
-		}
-		a.Last = a.Count > 0 && s.lastAt[i] == a.AsOf
-	}
-	b.To = to
-}
-
-// locate looks for the cursor's place in ever larger parts of the log, without
-// following it, and returns how much of it to follow. What is not in the whole
-// log is lost: then the position changes and a gap is counted.
-func (s *stream) locate(ctx context.Context, tail int, since time.Time, places *candidates) (int, time.Time, error) {
-	s.status.foundPlace.Store(0)
-	for {
-		if tail != all {
-			if tail *= 8; tail > maxTail {
-				tail = all
-			}
-		}
-		var foundAt uint64
-		discard := func(l *framing.Line) error {
-			s.search.take(l)
-			if foundAt == 0 && s.search.open&s.search.need != 0 {
-				foundAt = s.decoder.Entries()
-			}
-			return nil
-		}
-		s.begin(discard, tail == all)
-		err := s.each(ctx, LogsOptions{Tail: tail, Since: since}, func() error { return nil })
-		if err != nil {
-			return 0, since, err
-		}
-		before := s.search.missing()
-		s.settle()
-		s.settles = s.search.missing() != before
-		if foundAt == 0 && s.search.open&s.search.need != 0 {
-			foundAt = s.decoder.Entries()
-		}
-		entries := s.decoder.Entries()
-		// Fewer entries than were asked for are the whole log.
-		whole := tail == all || entries < uint64(tail)
-		if s.search.missing() == 0 {
-			if s.search.ambiguous || foundAt == 0 {
-				return all, since, nil
-			}
-			// From before the anchor, and with room for what comes meanwhile.
-			return int(entries-foundAt) + 2*minTail, since, nil
-		}
-		if whole && tail != all {
-			tail = all
-			continue
-		}
-		if !whole {
-			continue
-		}
-		if !since.IsZero() {
-			// Be sure that it is not the time limit that hides it.
-			since = time.Time{}
-			continue
-		}
-		s.stats.gaps.Add(1)
-		s.position.cursor = places.giveUp(s.position.cursor, s.search.missing())
-	}
-}
-
 // finish says how the stream ended.
 func (s *stream) finish(ctx context.Context, err error) (ending, error) {
 	if err != nil {
@@ -535,6 +307,13 @@ func (s *stream) finish(ctx context.Context, err error) (ending, error) {
 	}
 	if !gone && info.Running {
 		return endRestarted, nil
+	}
+	if !gone && s.info.Running {
+		// It ran when this stream was opened, and an engine may end a followed
+		// log before its end, in the middle of a line even. The next stream
+		// sees what the line came to.
+		s.readToEnd = !s.decoder.Pending(record.Stdout) && !s.decoder.Pending(record.Stderr)
+		return endStopped, nil
 	}
 	if err := s.decoder.Flush(); err != nil {
 		return endFailed, err

@@ -90,7 +90,7 @@ func newShape(o Options) (*shape, error) {
 		usesStream = usesStream || l.tmpl.UsesStream()
 		for _, name := range l.tmpl.Names() {
 			if name == "container_id" || name == "container_short_id" {
-				o.Logger.Warn("a label holds the container id, which makes a new Loki stream of every container; structured metadata is the better place",
+				o.Logger.Warn("label_holds_container_id", "hint", "it makes a new Loki stream of every container; structured metadata is the better place",
 					"sink", o.Name, "label", l.name)
 			}
 		}
