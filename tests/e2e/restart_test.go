@@ -55,6 +55,8 @@ func TestKilledAgent(t *testing.T) {
 	if gaps := a.Metric(t, "log_capturer_suspected_gaps_total"); gaps != 0 {
 		t.Errorf("%v suspected gaps", gaps)
 	}
+	// A running agent compresses what it has closed.
+	mustExitWell(t, a.Terminate(time.Minute))
 	countFiles(t, a, files)
 	check(t, "files", files)
 	report := pushes.Check()
