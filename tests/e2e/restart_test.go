@@ -101,7 +101,9 @@ func TestContainerLifecycle(t *testing.T) {
 			Args: []string{"-run-id", "r", "-rate", "300", "-streams", "both"},
 		})
 	}
-	a := agent.Start(t, agent.Options{Config: monitorConfig(id, "rotation_interval: 2s", "reconcile_interval: 2s")})
+	// One file a container, whatever its name is at the time.
+	a := agent.Start(t, agent.Options{Config: monitorConfig(id, "rotation_interval: 2s", "reconcile_interval: 2s") +
+		"sinks:\n" + fileSink + "    path: \"{data_dir}/logs/{container_id}.log\"\n"})
 	stopped, restarted, paused, renamed, killed := run(), run(), run(), run(), run()
 	all := []*enginetest.Container{stopped, restarted, paused, renamed, killed}
 	must := func(err error) { t.Helper(); enginetest.Must(t, err) }
