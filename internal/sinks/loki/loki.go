@@ -64,6 +64,7 @@ import (
 	"log_capturer/internal/delivery"
 	"log_capturer/internal/httpclient"
 	"log_capturer/internal/record"
+	"log_capturer/internal/sourcecache"
 )
 
 // Encoding is how a push is written.
@@ -116,8 +117,10 @@ type Sink struct {
 	client   *httpclient.Client
 	encoding Encoding
 	single   bool
-	fixed    *fixedCache
-	scratch  sync.Pool // of *scratch
+	fixed    *sourcecache.Cache[*fixed]
+	// omitMetadata is Options.OmitMetadata.
+	omitMetadata bool
+	scratch      sync.Pool // of *scratch
 }
 
 var (
@@ -156,11 +159,12 @@ func New(o Options) (*Sink, error) {
 		return nil, err
 	}
 	s := &Sink{
-		url:      target,
-		client:   client,
-		encoding: o.Encoding,
-		single:   o.StreamsPerPush == 1,
-		fixed:    newFixedCache(shape),
+		url:          target,
+		client:       client,
+		encoding:     o.Encoding,
+		single:       o.StreamsPerPush == 1,
+		fixed:        sourcecache.New(shape.make),
+		omitMetadata: o.OmitMetadata,
 	}
 	s.scratch.New = func() any { return newScratch() }
 	return s, nil
@@ -194,7 +198,7 @@ func parseURL(text string) (*url.URL, error) {
 // stream of src belong to, or of the tenant alone when a push may hold any
 // number of streams.
 func (s *Sink) Group(src *record.Source, stream record.Stream) string {
-	f := s.fixed.of(src, stream)
+	f := s.fixed.Of(src, stream)
 	if s.single {
 		return f.group
 	}
@@ -244,7 +248,7 @@ func (s *Sink) Close() { s.client.Close() }
 // firstOf returns the fixed parts of the first record, nil when there is none.
 func (s *Sink) firstOf(req *delivery.Request) *fixed {
 	for batch, rec := range req.All() {
-		return s.fixed.of(batch.Source, rec.Stream)
+		return s.fixed.Of(batch.Source, rec.Stream)
 	}
 	return nil
 }
