@@ -77,6 +77,21 @@ func defaultSink(typ string) Sink {
 			},
 			StreamsPerPush: 1,
 		}
+	case TypeHTTP:
+		sink.HTTP = &HTTP{Compress: "gzip", Documents: defaultDocuments()}
+	case TypeStdout:
+		sink.Delivery.Concurrency = 1
+		sink.Stdout = &Stdout{Format: "json", Documents: defaultDocuments()}
 	}
 	return sink
+}
+
+// defaultDocuments returns what documents look like where the destination has no
+// names of its own.
+func defaultDocuments() Documents {
+	d := Documents{TimeField: "time", LineField: "line", Fields: map[string]string{}}
+	for _, name := range []string{"container_id", "container_name", "image", "compose_project", "compose_service", "host", "stream"} {
+		d.Fields[name] = "{" + name + "}"
+	}
+	return d
 }

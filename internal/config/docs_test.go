@@ -29,6 +29,8 @@ func TestDocs(t *testing.T) {
 		"sinks":      table(comments, "", loki, file),
 		"local_file": table(comments, "", *file.LocalFile, nil),
 		"loki":       table(comments, "", *loki.Loki, nil),
+		"http":       table(comments, "", *defaultSink(TypeHTTP).HTTP, nil),
+		"stdout":     table(comments, "", *defaultSink(TypeStdout).Stdout, nil),
 		"listeners": table(comments, "server.", cfg.Server, nil) + tableRows(comments, "metrics.", cfg.Metrics, nil) +
 			tableRows(comments, "pprof.", cfg.Pprof, nil),
 	}

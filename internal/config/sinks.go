@@ -1,16 +1,23 @@
 package config
 
+import "slices"
+
 // The types of sinks.
 const (
 	TypeLocalFile = "local_file"
 	TypeLoki      = "loki"
+	TypeHTTP      = "http"
+	TypeStdout    = "stdout"
 )
 
 // sinkTypes are the valid types, in the order in which documents list them.
-var sinkTypes = []string{TypeLocalFile, TypeLoki}
+var sinkTypes = []string{TypeLocalFile, TypeLoki, TypeHTTP, TypeStdout}
 
-// Sink is one destination. Of LocalFile and Loki, the one that Type names is
-// set.
+// SinkTypes returns the valid types of sinks.
+func SinkTypes() []string { return slices.Clone(sinkTypes) }
+
+// Sink is one destination. Of the sections of the types, the one that Type names
+// is set.
 type Sink struct {
 	// What the destination is.
 	Type string `yaml:"type"`
@@ -22,6 +29,8 @@ type Sink struct {
 
 	LocalFile *LocalFile `yaml:",inline"`
 	Loki      *Loki      `yaml:",inline"`
+	HTTP      *HTTP      `yaml:",inline"`
+	Stdout    *Stdout    `yaml:",inline"`
 }
 
 // Delivery holds what sinks of every type have in common.
@@ -99,22 +108,66 @@ type Loki struct {
 	// of every container that is ever started.
 	AllowHighCardinality bool `yaml:"allow_high_cardinality"`
 	// The template of the tenant (the header `X-Scope-OrgID`). Empty means none.
-	Tenant string `yaml:"tenant"`
+	Tenant     string     `yaml:"tenant"`
+	Auth       HTTPAuth   `yaml:",inline"`
+	Connection Connection `yaml:",inline"`
+	// The most Loki streams in one request: 1, or 0 for any number. Loki may
+	// answer that all is well although it refused entries of a stream that is
+	// not the last; with 1 that cannot happen. 0 is for destinations that speak
+	// Loki's protocol and answer for every stream.
+	StreamsPerPush int `yaml:"streams_per_push" min:"0" max:"1"`
+}
+
+// HTTP holds the keys of a sink of type http.
+type HTTP struct {
+	// The address that JSON lines are posted to, with its path and query.
+	URL string `yaml:"url"`
+	// How requests are compressed.
+	Compress   string     `yaml:"compress" oneof:"gzip none"`
+	Documents  Documents  `yaml:",inline"`
+	Auth       HTTPAuth   `yaml:",inline"`
+	Connection Connection `yaml:",inline"`
+}
+
+// Stdout holds the keys of a sink of type stdout.
+type Stdout struct {
+	// What is written for a record: a document of JSON, or the line as it is
+	// behind the name of its container.
+	Format    string    `yaml:"format" oneof:"json text"`
+	Documents Documents `yaml:",inline"`
+}
+
+// Documents say what a record looks like as a document of JSON.
+type Documents struct {
+	// The name of the record's time. Empty leaves the time out.
+	TimeField string `yaml:"time_field"`
+	// The name of the line. A line that is not UTF-8 stands in base64 as well,
+	// under this name with `_base64` after it.
+	LineField string `yaml:"line_field"`
+	// The name of an identity that a record has in every attempt and after
+	// every restart, by which repeats can be told. Empty leaves it out.
+	IDField string `yaml:"id_field"`
+	// Names and templates of everything else. A field whose value turns out
+	// empty is left out. Setting this key replaces the default fields.
+	Fields map[string]string `yaml:"fields"`
+}
+
+// HTTPAuth is how a sink that speaks HTTP logs in.
+type HTTPAuth struct {
 	// User and password of HTTP basic authentication.
 	BasicAuth *BasicAuth `yaml:"basic_auth,omitempty"`
 	// The token of HTTP bearer authentication.
 	BearerToken Secret `yaml:"bearer_token"`
 	// A file that holds the token.
 	BearerTokenFile string `yaml:"bearer_token_file"`
+}
+
+// Connection is how a sink that speaks HTTP connects.
+type Connection struct {
 	// How the connection is secured, where the URL is `https://...`.
 	TLS TLS `yaml:"tls"`
 	// Further headers of every request. The values are kept secret.
 	Headers map[string]Secret `yaml:"headers"`
-	// The most Loki streams in one request: 1, or 0 for any number. Loki may
-	// answer that all is well although it refused entries of a stream that is
-	// not the last; with 1 that cannot happen. 0 is for destinations that speak
-	// Loki's protocol and answer for every stream.
-	StreamsPerPush int `yaml:"streams_per_push" min:"0" max:"1"`
 }
 
 // BasicAuth is the section of HTTP basic authentication.

@@ -53,7 +53,6 @@ package loki
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -172,18 +171,9 @@ func New(o Options) (*Sink, error) {
 
 // parseURL returns the URL of the push endpoint.
 func parseURL(text string) (*url.URL, error) {
-	u, err := url.Parse(text)
+	u, err := httpclient.ParseURL(text)
 	if err != nil {
-		// The error repeats the URL, in which there may be a password.
-		return nil, errors.New("url is not valid: write for instance http://loki:3100")
-	}
-	switch {
-	case u.Scheme != "http" && u.Scheme != "https", u.Host == "":
-		return nil, fmt.Errorf("url %q is no absolute http or https URL: write for instance http://loki:3100", u.Redacted())
-	case u.User != nil:
-		return nil, errors.New("url holds credentials: move them to basic_auth")
-	case u.Fragment != "":
-		return nil, fmt.Errorf("url %q has a fragment, which is never sent", text)
+		return nil, err
 	}
 	if trimmed := strings.TrimRight(u.Path, "/"); strings.HasSuffix(trimmed, pushPath) {
 		u.Path = trimmed
