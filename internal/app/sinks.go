@@ -11,6 +11,7 @@ import (
 	"log_capturer/internal/health"
 	"log_capturer/internal/httpclient"
 	"log_capturer/internal/jsondoc"
+	"log_capturer/internal/sinks/elasticsearch"
 	"log_capturer/internal/sinks/httpjson"
 	"log_capturer/internal/sinks/localfile"
 	"log_capturer/internal/sinks/loki"
@@ -64,6 +65,18 @@ func (a *app) makeSink(c config.Sink) (*sink, error) {
 			return nil, err
 		}
 		target, s.close = push, push.Close
+	case config.TypeElasticsearch:
+		client := clientOptions(c.Elasticsearch.Auth, c.Elasticsearch.Connection, c.Delivery)
+		withToken(&client, "ApiKey", c.Elasticsearch.APIKey, c.Elasticsearch.APIKeyFile)
+		bulk, err := elasticsearch.New(elasticsearch.Options{
+			URLs: c.Elasticsearch.URLs, CloudID: c.Elasticsearch.CloudID, Index: c.Elasticsearch.Index,
+			Pipeline: c.Elasticsearch.Pipeline, Documents: documents(c.Elasticsearch.Documents),
+			Gzip: c.Elasticsearch.Compress == "gzip", Client: client, Logger: logger,
+		})
+		if err != nil {
+			return nil, err
+		}
+		target, s.close = bulk, bulk.Close
 	case config.TypeHTTP:
 		post, err := httpjson.New(httpjson.Options{
 			URL: c.HTTP.URL, Documents: documents(c.HTTP.Documents), Gzip: c.HTTP.Compress == "gzip",
@@ -98,6 +111,16 @@ func (a *app) makeSink(c config.Sink) (*sink, error) {
 // documents maps what documents look like.
 func documents(d config.Documents) jsondoc.Options {
 	return jsondoc.Options{Time: d.TimeField, Line: d.LineField, ID: d.IDField, Fields: d.Fields}
+}
+
+// withToken sets a token that has a scheme of its own, where there is one.
+func withToken(o *httpclient.Options, scheme string, token config.Secret, file string) {
+	switch {
+	case file != "":
+		o.TokenScheme, o.BearerTokenFile = scheme, file
+	case !token.IsZero():
+		o.TokenScheme, o.BearerToken = scheme, token.Reveal()
+	}
 }
 
 // clientOptions maps a sink's HTTP settings.

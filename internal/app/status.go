@@ -71,12 +71,25 @@ func destination(c config.Sink, dataDir string) string {
 		return "files " + strings.ReplaceAll(c.LocalFile.Path, "{data_dir}", dataDir)
 	case c.Loki != nil:
 		return c.Type + " at " + c.Loki.URL
+	case c.Elasticsearch != nil:
+		if c.Elasticsearch.CloudID != "" {
+			return c.Type + " in Elastic Cloud"
+		}
+		var hosts []string
+		for _, u := range c.Elasticsearch.URLs {
+			hosts = append(hosts, withoutQuery(u))
+		}
+		return c.Type + " at " + strings.Join(hosts, ", ")
 	case c.HTTP != nil:
-		// The query may hold a key.
-		address, _, _ := strings.Cut(c.HTTP.URL, "?")
-		return c.Type + " at " + address
+		return c.Type + " at " + withoutQuery(c.HTTP.URL)
 	}
 	return c.Type
+}
+
+// withoutQuery returns an address without its query, which may hold a key.
+func withoutQuery(address string) string {
+	address, _, _ = strings.Cut(address, "?")
+	return address
 }
 
 // status returns the facts about the agent for the API.

@@ -77,6 +77,20 @@ func defaultSink(typ string) Sink {
 			},
 			StreamsPerPush: 1,
 		}
+	case TypeElasticsearch:
+		sink.Elasticsearch = &Elasticsearch{
+			Index:    "logs-docker-default",
+			Compress: "gzip",
+			Documents: Documents{TimeField: "@timestamp", LineField: "message", Fields: map[string]string{
+				"container.id":           "{container_id}",
+				"container.name":         "{container_name}",
+				"container.image.name":   "{image}",
+				"docker.compose.project": "{compose_project}",
+				"docker.compose.service": "{compose_service}",
+				"host.name":              "{host}",
+				"log.iostream":           "{stream}",
+			}},
+		}
 	case TypeHTTP:
 		sink.HTTP = &HTTP{Compress: "gzip", Documents: defaultDocuments()}
 	case TypeStdout:

@@ -216,6 +216,14 @@ func TestBadConfigs(t *testing.T) {
 			`c.yaml:6:39: sinks[0].fields.a: {date} and {hour} have no place here: a document has the time of its record`,
 			`c.yaml:6:52: sinks[0].fields.b: unknown placeholder {nmae}; did you mean {image}?`,
 		}},
+		{"elasticsearch", "sinks:\n- type: elasticsearch\n  index: Logs-{date}\n- type: elasticsearch\n  name: b\n  urls: [es:9200, 'http://es']\n  cloud_id: abc\n  api_key: hunter2\n  basic_auth: {username: u}", []string{
+			`c.yaml:2:3: sinks[0].urls: urls is missing; give the addresses of Elasticsearch, as in [http://elasticsearch:9200], or cloud_id`,
+			`c.yaml:3:10: sinks[0].index: "Logs-{date}" has a capital letter or one of \ / * ? " < > | , # : or a space, which no index may have`,
+			`c.yaml:6:10: sinks[1].urls[0]: want an address such as http://elasticsearch:9200 or https://logs.example.com`,
+			`c.yaml:7:13: sinks[1].cloud_id: urls and cloud_id exclude each other; leave one of them out`,
+			`c.yaml:7:13: sinks[1].cloud_id: want a name, a colon and base64: copy it from the deployment's page`,
+			`c.yaml:8:12: sinks[1].api_key: api_key, basic_auth and bearer_token exclude each other; leave one of them alone`,
+		}},
 		{"http", "sinks:\n- type: http\n  url: logs:80/a\n  compress: zip\n- type: http\n  name: b\n  fields: {line: x}\n  headers: {'a b': c}", []string{
 			`c.yaml:3:8: sinks[0].url: want an address such as http://logs:9428/insert/jsonline or https://logs.example.com`,
 			`c.yaml:4:13: sinks[0].compress: want gzip or none, not "zip"; did you mean "gzip"?`,

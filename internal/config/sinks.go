@@ -8,10 +8,12 @@ const (
 	TypeLoki      = "loki"
 	TypeHTTP      = "http"
 	TypeStdout    = "stdout"
+
+	TypeElasticsearch = "elasticsearch"
 )
 
 // sinkTypes are the valid types, in the order in which documents list them.
-var sinkTypes = []string{TypeLocalFile, TypeLoki, TypeHTTP, TypeStdout}
+var sinkTypes = []string{TypeLocalFile, TypeLoki, TypeElasticsearch, TypeHTTP, TypeStdout}
 
 // SinkTypes returns the valid types of sinks.
 func SinkTypes() []string { return slices.Clone(sinkTypes) }
@@ -31,6 +33,8 @@ type Sink struct {
 	Loki      *Loki      `yaml:",inline"`
 	HTTP      *HTTP      `yaml:",inline"`
 	Stdout    *Stdout    `yaml:",inline"`
+
+	Elasticsearch *Elasticsearch `yaml:",inline"`
 }
 
 // Delivery holds what sinks of every type have in common.
@@ -116,6 +120,29 @@ type Loki struct {
 	// not the last; with 1 that cannot happen. 0 is for destinations that speak
 	// Loki's protocol and answer for every stream.
 	StreamsPerPush int `yaml:"streams_per_push" min:"0" max:"1"`
+}
+
+// Elasticsearch holds the keys of a sink of type elasticsearch.
+type Elasticsearch struct {
+	// The addresses of one or more hosts of one cluster. When one does not
+	// answer, the next attempt goes to the next.
+	URLs []string `yaml:"urls"`
+	// Elastic Cloud's name of a deployment, in place of addresses.
+	CloudID string `yaml:"cloud_id"`
+	// The template of the index or data stream. In values, capitals become
+	// small and what no index may have becomes `_`; an empty value is `none`.
+	Index string `yaml:"index"`
+	// The ingest pipeline. Empty means the index's own.
+	Pipeline string `yaml:"pipeline"`
+	// How requests are compressed.
+	Compress  string    `yaml:"compress" oneof:"gzip none"`
+	Documents Documents `yaml:",inline"`
+	// An API key in its encoded form, as Elasticsearch shows it.
+	APIKey Secret `yaml:"api_key"`
+	// A file that holds the API key.
+	APIKeyFile string     `yaml:"api_key_file"`
+	Auth       HTTPAuth   `yaml:",inline"`
+	Connection Connection `yaml:",inline"`
 }
 
 // HTTP holds the keys of a sink of type http.

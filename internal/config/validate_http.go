@@ -56,7 +56,11 @@ func (v validator) documents(d Documents, path string) {
 
 // url checks the address of a destination of the given name; example is one.
 func (v validator) url(text string, c Connection, path, destination, example string, query bool) {
-	path += ".url"
+	v.urlAt(text, c, path+".url", path+".tls", destination, example, query)
+}
+
+// urlAt is url for an address that stands at path, with the tls section at tls.
+func (v validator) urlAt(text string, c Connection, path, tls, destination, example string, query bool) {
 	if text == "" {
 		v.wrong(path, "url is missing; give the address of %s, as in %s", destination, example)
 		return
@@ -71,7 +75,7 @@ func (v validator) url(text string, c Connection, path, destination, example str
 	case u.Fragment != "" || u.RawQuery != "" && !query:
 		v.wrong(path, "want an address without a query and a fragment")
 	case u.Scheme == "http" && c.TLS != (TLS{}):
-		v.contradiction([]string{path[:len(path)-len("url")] + "tls", path},
+		v.contradiction([]string{tls, path},
 			"tls has no effect: the url begins with http://")
 	}
 }

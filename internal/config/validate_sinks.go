@@ -34,6 +34,8 @@ func (v validator) sinks(c *Config) {
 			}
 		case s.Loki != nil:
 			v.loki(s.Loki, path)
+		case s.Elasticsearch != nil:
+			v.elasticsearch(s.Elasticsearch, path)
 		case s.HTTP != nil:
 			v.http(s.HTTP, path)
 		case s.Stdout != nil:
