@@ -78,6 +78,8 @@ func TestEveryTypeOfSink(t *testing.T) {
 	f("loki", `, url: "http://127.0.0.1:1"`, "loki at http://127.0.0.1:1")
 	f("elasticsearch", `, urls: ["http://127.0.0.1:1", "http://127.0.0.1:2/x?a=b"], api_key: k`, "elasticsearch at http://127.0.0.1:1, http://127.0.0.1:2/x")
 	f("elasticsearch", `, cloud_id: "a:Zm91bmQuaW8kYWJj"`, "elasticsearch in Elastic Cloud")
+	f("splunk", `, url: "http://127.0.0.1:1", token: s3cret`, "splunk at http://127.0.0.1:1")
+	f("splunk", `, url: "http://127.0.0.1:1", token: s3cret, endpoint: raw, acknowledge: true`, "splunk at http://127.0.0.1:1")
 	f("http", `, url: "http://127.0.0.1:1/a?key=s3cret", basic_auth: {username: u, password: p}, headers: {A: b}`, "http at http://127.0.0.1:1/a")
 	f("stdout", ", format: text", "stdout")
 	for _, typ := range config.SinkTypes() {

@@ -15,6 +15,7 @@ import (
 	"log_capturer/internal/sinks/httpjson"
 	"log_capturer/internal/sinks/localfile"
 	"log_capturer/internal/sinks/loki"
+	"log_capturer/internal/sinks/splunk"
 	"log_capturer/internal/sinks/stdout"
 )
 
@@ -77,6 +78,19 @@ func (a *app) makeSink(c config.Sink) (*sink, error) {
 			return nil, err
 		}
 		target, s.close = bulk, bulk.Close
+	case config.TypeSplunk:
+		client := clientOptions(config.HTTPAuth{}, c.Splunk.Connection, c.Delivery)
+		withToken(&client, "Splunk", c.Splunk.Token, c.Splunk.TokenFile)
+		events, err := splunk.New(splunk.Options{
+			URL: c.Splunk.URL, Endpoint: splunk.Endpoint(c.Splunk.Endpoint), Acknowledge: c.Splunk.Acknowledge,
+			PollInterval: time.Duration(c.Splunk.PollInterval), Channel: c.Splunk.Channel,
+			Host: c.Splunk.Host, Source: c.Splunk.Source, SourceType: c.Splunk.SourceType, Index: c.Splunk.Index,
+			Fields: c.Splunk.Fields, Gzip: c.Splunk.Compress == "gzip", Client: client, Logger: logger,
+		})
+		if err != nil {
+			return nil, err
+		}
+		target, s.close = events, events.Close
 	case config.TypeHTTP:
 		post, err := httpjson.New(httpjson.Options{
 			URL: c.HTTP.URL, Documents: documents(c.HTTP.Documents), Gzip: c.HTTP.Compress == "gzip",

@@ -80,6 +80,8 @@ func destination(c config.Sink, dataDir string) string {
 			hosts = append(hosts, withoutQuery(u))
 		}
 		return c.Type + " at " + strings.Join(hosts, ", ")
+	case c.Splunk != nil:
+		return c.Type + " at " + withoutQuery(c.Splunk.URL)
 	case c.HTTP != nil:
 		return c.Type + " at " + withoutQuery(c.HTTP.URL)
 	}

@@ -91,6 +91,23 @@ func defaultSink(typ string) Sink {
 				"log.iostream":           "{stream}",
 			}},
 		}
+	case TypeSplunk:
+		sink.Delivery.Timeout = Duration(2 * time.Minute) // acknowledgements take their time
+		sink.Splunk = &Splunk{
+			Endpoint:     "event",
+			PollInterval: Duration(time.Second),
+			Host:         "{host}",
+			Source:       "{container_name}",
+			SourceType:   "docker",
+			Fields: map[string]string{
+				"container_id":    "{container_id}",
+				"image":           "{image}",
+				"compose_project": "{compose_project}",
+				"compose_service": "{compose_service}",
+				"stream":          "{stream}",
+			},
+			Compress: "gzip",
+		}
 	case TypeHTTP:
 		sink.HTTP = &HTTP{Compress: "gzip", Documents: defaultDocuments()}
 	case TypeStdout:

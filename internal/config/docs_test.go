@@ -30,6 +30,7 @@ func TestDocs(t *testing.T) {
 		"local_file":    table(comments, "", *file.LocalFile, nil),
 		"loki":          table(comments, "", *loki.Loki, nil),
 		"elasticsearch": table(comments, "", *defaultSink(TypeElasticsearch).Elasticsearch, nil),
+		"splunk":        table(comments, "", *defaultSink(TypeSplunk).Splunk, nil),
 		"http":          table(comments, "", *defaultSink(TypeHTTP).HTTP, nil),
 		"stdout":        table(comments, "", *defaultSink(TypeStdout).Stdout, nil),
 		"listeners": table(comments, "server.", cfg.Server, nil) + tableRows(comments, "metrics.", cfg.Metrics, nil) +

@@ -196,7 +196,7 @@ func TestBadConfigs(t *testing.T) {
 		{"headers", loki + "  bearer_token: a\n  tenant: b\n  headers: {'a b': c, Host: d, authorization: e, x-scope-orgid: f, X: \"g\\n\"}", []string{
 			`c.yaml:6:20: sinks[0].headers.a b: "a b" is no name of a header`,
 			`c.yaml:6:29: sinks[0].headers.Host: this header is set by the sink`,
-			`c.yaml:6:47: sinks[0].headers.authorization: basic_auth or bearer_token sets this header; leave one of them out`,
+			`c.yaml:6:47: sinks[0].headers.authorization: the sink's credentials set this header; leave one of them out`,
 			`c.yaml:6:65: sinks[0].headers.x-scope-orgid: tenant sets this header; leave one of them out`,
 			`c.yaml:6:71: sinks[0].headers.X: the value of a header is one line`,
 		}},
@@ -223,6 +223,14 @@ func TestBadConfigs(t *testing.T) {
 			`c.yaml:7:13: sinks[1].cloud_id: urls and cloud_id exclude each other; leave one of them out`,
 			`c.yaml:7:13: sinks[1].cloud_id: want a name, a colon and base64: copy it from the deployment's page`,
 			`c.yaml:8:12: sinks[1].api_key: api_key, basic_auth and bearer_token exclude each other; leave one of them alone`,
+		}},
+		{"splunk", "sinks:\n- type: splunk\n  url: https://s\n  channel: abc\n  index: '{date}'\n- type: splunk\n  name: b\n  url: https://s\n  token: t\n  endpoint: raw\n  fields: {a: b}\n- type: splunk\n  name: c\n  url: https://s\n  token: t\n  fields: {cut: b}\n  headers: {Authorization: b}", []string{
+			`c.yaml:2:3: sinks[0].token: token is missing; give the collector's token, or token_file`,
+			`c.yaml:4:12: sinks[0].channel: want a GUID, as in 00000000-0000-0000-0000-000000000000`,
+			`c.yaml:5:10: sinks[0].index: {date} and {hour} have no place here: Splunk keeps the time of every record`,
+			`c.yaml:11:3: sinks[1].fields: the raw endpoint takes no fields; leave them out`,
+			`c.yaml:16:17: sinks[2].fields.cut: a field cannot have the name "cut"; rename it`,
+			`c.yaml:17:28: sinks[2].headers.Authorization: the sink's credentials set this header; leave one of them out`,
 		}},
 		{"http", "sinks:\n- type: http\n  url: logs:80/a\n  compress: zip\n- type: http\n  name: b\n  fields: {line: x}\n  headers: {'a b': c}", []string{
 			`c.yaml:3:8: sinks[0].url: want an address such as http://logs:9428/insert/jsonline or https://logs.example.com`,

@@ -10,10 +10,11 @@ const (
 	TypeStdout    = "stdout"
 
 	TypeElasticsearch = "elasticsearch"
+	TypeSplunk        = "splunk"
 )
 
 // sinkTypes are the valid types, in the order in which documents list them.
-var sinkTypes = []string{TypeLocalFile, TypeLoki, TypeElasticsearch, TypeHTTP, TypeStdout}
+var sinkTypes = []string{TypeLocalFile, TypeLoki, TypeElasticsearch, TypeSplunk, TypeHTTP, TypeStdout}
 
 // SinkTypes returns the valid types of sinks.
 func SinkTypes() []string { return slices.Clone(sinkTypes) }
@@ -35,6 +36,7 @@ type Sink struct {
 	Stdout    *Stdout    `yaml:",inline"`
 
 	Elasticsearch *Elasticsearch `yaml:",inline"`
+	Splunk        *Splunk        `yaml:",inline"`
 }
 
 // Delivery holds what sinks of every type have in common.
@@ -142,6 +144,41 @@ type Elasticsearch struct {
 	// A file that holds the API key.
 	APIKeyFile string     `yaml:"api_key_file"`
 	Auth       HTTPAuth   `yaml:",inline"`
+	Connection Connection `yaml:",inline"`
+}
+
+// Splunk holds the keys of a sink of type splunk.
+type Splunk struct {
+	// The address of the HTTP Event Collector, as in `https://splunk:8088`.
+	URL string `yaml:"url"`
+	// The token.
+	Token Secret `yaml:"token"`
+	// A file that holds the token.
+	TokenFile string `yaml:"token_file"`
+	// Where records go: to the event endpoint, with all that is known of them,
+	// or to the raw endpoint, as lines that Splunk breaks and times itself.
+	Endpoint string `yaml:"endpoint" oneof:"event raw"`
+	// Whether a request counts as delivered only when Splunk says that it is
+	// indexed. The token must have indexer acknowledgement turned on.
+	Acknowledge bool `yaml:"acknowledge"`
+	// The longest time between two questions for an acknowledgement.
+	PollInterval Duration `yaml:"poll_interval" min:"10ms"`
+	// The channel, a GUID. Empty means one that is made at each start.
+	Channel string `yaml:"channel"`
+	// The template of the host. This and the following three are left to the
+	// token's settings where they turn out empty.
+	Host string `yaml:"host"`
+	// The template of the source.
+	Source string `yaml:"source"`
+	// The template of the source type.
+	SourceType string `yaml:"sourcetype"`
+	// The template of the index.
+	Index string `yaml:"index"`
+	// Names and templates of indexed fields, for the event endpoint. Setting
+	// this key replaces the default fields.
+	Fields map[string]string `yaml:"fields"`
+	// How requests are compressed.
+	Compress   string     `yaml:"compress" oneof:"gzip none"`
 	Connection Connection `yaml:",inline"`
 }
 

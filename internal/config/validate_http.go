@@ -111,7 +111,7 @@ func (v validator) headers(auth HTTPAuth, l Connection, path string) {
 			v.wrong(key, "this header is set by the sink")
 		case "Authorization":
 			if auth.BasicAuth != nil || !auth.BearerToken.IsZero() {
-				v.wrong(key, "basic_auth or bearer_token sets this header; leave one of them out")
+				v.wrong(key, "the sink's credentials set this header; leave one of them out")
 			}
 		}
 	}

@@ -36,6 +36,8 @@ func (v validator) sinks(c *Config) {
 			v.loki(s.Loki, path)
 		case s.Elasticsearch != nil:
 			v.elasticsearch(s.Elasticsearch, path)
+		case s.Splunk != nil:
+			v.splunk(s.Splunk, path)
 		case s.HTTP != nil:
 			v.http(s.HTTP, path)
 		case s.Stdout != nil:

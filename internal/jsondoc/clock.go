@@ -1,6 +1,9 @@
 package jsondoc
 
-import "time"
+import (
+	"strconv"
+	"time"
+)
 
 // Clock writes times as text. It keeps the text of the second of the last one,
 // most often that of the next. The zero Clock is ready, and belongs to one
@@ -42,4 +45,16 @@ func appendNanos(dst []byte, nano int64) []byte {
 		nano /= 10
 	}
 	return dst
+}
+
+// AppendEpoch appends a time in Unix nanoseconds as a number of seconds, with
+// nine digits after the point.
+func AppendEpoch(dst []byte, unixNano int64) []byte {
+	if unixNano < 0 {
+		dst = append(dst, '-')
+		// The least number is its own opposite; as an unsigned one it is right.
+		second, nano := uint64(-unixNano)/1e9, uint64(-unixNano)%1e9
+		return appendNanos(strconv.AppendUint(dst, second, 10), int64(nano))
+	}
+	return appendNanos(strconv.AppendInt(dst, unixNano/1e9, 10), unixNano%1e9)
 }

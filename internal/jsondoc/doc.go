@@ -152,13 +152,16 @@ func (s *Shape) Append(dst []byte, clock *Clock, b *record.Batch, r *record.Reco
 	if !valid {
 		dst = append(append(dst, ','), s.base64...)
 		dst = append(dst, '"')
-		dst = base64.StdEncoding.AppendEncode(dst, line)
+		dst = AppendBase64(dst, line)
 		dst = append(dst, '"')
 	}
 	dst = AppendMarks(dst, r.Flags)
 	dst = append(dst, s.sources.Of(b.Source, r.Stream)...)
 	return append(dst, '}')
 }
+
+// AppendBase64 appends b in base64, as RFC 4648 has it, padded.
+func AppendBase64(dst, b []byte) []byte { return base64.StdEncoding.AppendEncode(dst, b) }
 
 // AppendMarks appends a member for each flag, with a comma before it.
 func AppendMarks(dst []byte, flags record.Flags) []byte {

@@ -3,6 +3,7 @@ package jsondoc_test
 import (
 	"bytes"
 	"encoding/json"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -49,6 +50,20 @@ func TestDocument(t *testing.T) {
 	}}, record.Record{Time: 1_000_000_007, Stream: record.Stderr}, "hi",
 		`{"@timestamp":"1970-01-01T00:00:01.000000007Z","id":"the-id","m":"hi","a":"x-example/web:1","host.name":"node`+"\uFFFD"+`\"1","stream":"stderr"}`)
 	f(jsondoc.Options{Line: "m", Time: "t"}, record.Record{Time: -1}, "hi", `{"t":"1969-12-31T23:59:59.999999999Z","m":"hi"}`)
+}
+
+func TestEpoch(t *testing.T) {
+	f := func(ns int64, want string) {
+		t.Helper()
+		if got := string(jsondoc.AppendEpoch(nil, ns)); got != want {
+			t.Errorf("%d: %s, want %s", ns, got, want)
+		}
+	}
+	f(0, "0.000000000")
+	f(1_700_000_000_123_456_789, "1700000000.123456789")
+	f(-1, "-0.000000001")
+	f(-1_500_000_000, "-1.500000000")
+	f(math.MinInt64, "-9223372036.854775808")
 }
 
 func TestNewShapeRefuses(t *testing.T) {

@@ -118,7 +118,7 @@ func TestSuite(t *testing.T) {
 						Client: httpclient.Options{TLS: c.TLS, BearerTokenFile: c.TokenFile},
 					})
 				},
-				Once: true, Repeats: true,
+				Once: true,
 			})
 		})
 	}

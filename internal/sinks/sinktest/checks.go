@@ -100,7 +100,7 @@ func testGone(t *testing.T, h Harness) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	with(t, sink, func() {
-		if err := sink.Send(ctx, Request(3)); outcome(err) != "transient" {
+		if err := sink.Send(ctx, requestFor(sink, 3)); outcome(err) != "transient" {
 			t.Errorf("with nobody there: %v", err)
 		}
 	})
@@ -118,7 +118,7 @@ func testPartialRefusal(t *testing.T, h Harness) {
 	r.write(newLog("web", 200), 200)
 	r.write(newLog("db", 10), 200)
 	r.drain()
-	r.check(h.Repeats && !h.Once, bad)
+	r.check(h.Repeats, bad)
 
 	all := newRig(t, h, target, nil)
 	target.SetRefuse(func(string) bool { return true })
@@ -157,7 +157,7 @@ func testRetryAfter(t *testing.T, h Harness) {
 	target.SetFault(func(int) Fault { return Fault{Kind: Busy, RetryAfter: 7 * time.Second} })
 	sink := h.New(t, target, Connect{})
 	with(t, sink, func() {
-		err := sink.Send(t.Context(), Request(3))
+		err := sink.Send(t.Context(), requestFor(sink, 3))
 		after, ok := errors.AsType[*delivery.RetryAfterError](err)
 		if !ok || after.After != 7*time.Second || outcome(err) != "transient" {
 			t.Errorf("a busy destination that wants 7s: %v", err)
@@ -174,7 +174,7 @@ func testStalls(t *testing.T, h Harness) {
 	with(t, sink, func() {
 		ctx, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 		defer cancel()
-		err := sink.Send(ctx, Request(3))
+		err := sink.Send(ctx, requestFor(sink, 3))
 		if outcome(err) != "transient" || !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("at its timeout: %v", err)
 		}
@@ -185,7 +185,7 @@ func testStalls(t *testing.T, h Harness) {
 		before := target.Requests()
 		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan error, 1)
-		go func() { done <- sink.Send(ctx, Request(3)) }()
+		go func() { done <- sink.Send(ctx, requestFor(sink, 3)) }()
 		Eventually(t, "the request has arrived", func() bool { return target.Requests() > before })
 		cancel()
 		select {

@@ -254,6 +254,15 @@ func newLog(name string, n int) *recordtest.Log {
 	return log
 }
 
+// requestFor is Request with the group that the sink gives it.
+func requestFor(sink delivery.Sink, n int) *delivery.Request {
+	req := Request(n)
+	if g, ok := sink.(delivery.Grouper); ok {
+		req.Group = g.Group(req.Parts[0].Batch.Source, record.Stdout)
+	}
+	return req
+}
+
 // incompressible returns a text of n letters and digits, the same each time.
 func incompressible(n int) string {
 	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
@@ -268,10 +277,15 @@ func incompressible(n int) string {
 // Journaled is a Target whose sink shares a journal with the delivery.
 type Journaled interface{ Journal() delivery.Journal }
 
-// Request returns a request for the first n lines of a new log, for tests that
-// call Send themselves.
+// Request returns a request for n lines of one stream, for tests that call Send
+// themselves.
 func Request(n int) *delivery.Request {
-	b := newLog("single", n).Read().Next(n)
+	log := recordtest.NewLog("container/single")
+	log.Source = newLog("single", 0).Source
+	for i := range n {
+		log.Write(record.Stdout, 1_700_000_000_123_456_789+int64(i), fmt.Sprintf("single line %d", i))
+	}
+	b := log.Read().Next(n)
 	return &delivery.Request{Parts: []delivery.Part{{Batch: b, To: len(b.Records), Streams: record.AllStreams}}}
 }
 

@@ -26,7 +26,7 @@ func testEncryption(t *testing.T, h Harness) {
 		with(t, sink, func() {
 			ctx, cancel := timeout(want)
 			defer cancel()
-			err := sink.Send(ctx, Request(5))
+			err := sink.Send(ctx, requestFor(sink, 5))
 			if want == "" {
 				if err != nil || len(target.Lines()) != 5 {
 					t.Errorf("%s: %v, %d lines arrived", what, err, len(target.Lines()))

@@ -128,7 +128,7 @@ type Harness struct {
 	// Once says that records which are sent again are stored once.
 	Once bool
 	// Repeats says that the good records of a request that is refused in part
-	// are stored, and come again on the way to the refused one.
+	// are stored, and stored again on the way to the refused one.
 	Repeats bool
 	// SerialOnly is for a sink that takes one request at a time.
 	SerialOnly bool

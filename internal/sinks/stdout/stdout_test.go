@@ -174,7 +174,7 @@ func TestText(t *testing.T) {
 	if err := s.Send(t.Context(), sinktest.Request(2)); err != nil {
 		t.Fatal(err)
 	}
-	if want := "single stdout | single line 0\nsingle stderr | single line 1\n"; out.String() != want {
+	if want := "single stdout | single line 0\nsingle stdout | single line 1\n"; out.String() != want {
 		t.Errorf("got %q, want %q", out.String(), want)
 	}
 }
