@@ -37,6 +37,7 @@ import (
 // app holds the parts of a running agent.
 type app struct {
 	config      *config.Config
+	stdout      io.Writer
 	logger      *slog.Logger
 	host        string
 	started     time.Time
@@ -52,12 +53,12 @@ type app struct {
 
 // Run runs the agent until ctx is done, or until it can't go on.
 func Run(ctx context.Context, cfg *config.Config, stdout io.Writer, logger *slog.Logger) error {
-	a := &app{config: cfg, logger: logger, started: time.Now()}
+	a := &app{config: cfg, stdout: stdout, logger: logger, started: time.Now()}
 	defer a.close()
 	if err := a.make(); err != nil {
 		return err
 	}
-	a.greet(stdout)
+	a.greet(a.greeted(stdout))
 	return a.run(ctx)
 }
 

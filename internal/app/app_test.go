@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -17,6 +18,7 @@ import (
 
 	"log_capturer/internal/archtest"
 	"log_capturer/internal/config"
+	"log_capturer/internal/positions"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -41,6 +43,50 @@ pprof: {listen: "127.0.0.1:0"}
 		t.Fatal(err)
 	}
 	return cfg
+}
+
+// A sink of every type can be made from its configuration, and says where it
+// delivers to without a secret.
+func TestEveryTypeOfSink(t *testing.T) {
+	tested := map[string]bool{}
+	f := func(typ, keys, where string) {
+		t.Helper()
+		tested[typ] = true
+		cfg, err := config.Parse("test.yaml", fmt.Appendf(nil, "sinks: [{type: %s%s}]", typ, keys), func(string) (string, bool) { return "", false })
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := &app{config: cfg, stdout: io.Discard, logger: quiet()}
+		cfg.DataDir = t.TempDir()
+		if a.journal, err = positions.Open(filepath.Join(cfg.DataDir, "positions"), positions.Options{Logger: a.logger}); err != nil {
+			t.Fatal(err)
+		}
+		defer a.close()
+		s, err := a.makeSink(cfg.Sinks[0])
+		if err != nil {
+			t.Fatalf("%s: %v", typ, err)
+		}
+		a.sinks = append(a.sinks, s)
+		if got := destination(s.config, "/data"); got != where {
+			t.Errorf("destination of %s: %q, want %q", typ, got, where)
+		}
+		if greets := a.greeted(io.Discard) == io.Discard; greets != (typ != config.TypeStdout) {
+			t.Errorf("%s: the greeting goes to the standard output: %t", typ, greets)
+		}
+	}
+	f("local_file", "", "files /data/logs/{container_name}.log")
+	f("loki", `, url: "http://127.0.0.1:1"`, "loki at http://127.0.0.1:1")
+	f("elasticsearch", `, urls: ["http://127.0.0.1:1", "http://127.0.0.1:2/x?a=b"], api_key: k`, "elasticsearch at http://127.0.0.1:1, http://127.0.0.1:2/x")
+	f("elasticsearch", `, cloud_id: "a:Zm91bmQuaW8kYWJj"`, "elasticsearch in Elastic Cloud")
+	f("splunk", `, url: "http://127.0.0.1:1", token: s3cret`, "splunk at http://127.0.0.1:1")
+	f("splunk", `, url: "http://127.0.0.1:1", token: s3cret, endpoint: raw, acknowledge: true`, "splunk at http://127.0.0.1:1")
+	f("http", `, url: "http://127.0.0.1:1/a?key=s3cret", basic_auth: {username: u, password: p}, headers: {A: b}`, "http at http://127.0.0.1:1/a")
+	f("stdout", ", format: text", "stdout")
+	for _, typ := range config.SinkTypes() {
+		if !tested[typ] {
+			t.Errorf("no sink of type %s was made", typ)
+		}
+	}
 }
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
@@ -129,6 +175,6 @@ func TestRunFails(t *testing.T) {
 		})
 	})
 	f("no such certificate", "ca.pem", func(_ *testing.T, cfg *config.Config) {
-		cfg.Sinks[2].Loki.TLS.CAFile = "ca.pem"
+		cfg.Sinks[2].Loki.Connection.TLS.CAFile = "ca.pem"
 	})
 }

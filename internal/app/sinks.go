@@ -10,8 +10,13 @@ import (
 	"log_capturer/internal/delivery"
 	"log_capturer/internal/health"
 	"log_capturer/internal/httpclient"
+	"log_capturer/internal/jsondoc"
+	"log_capturer/internal/sinks/elasticsearch"
+	"log_capturer/internal/sinks/httpjson"
 	"log_capturer/internal/sinks/localfile"
 	"log_capturer/internal/sinks/loki"
+	"log_capturer/internal/sinks/splunk"
+	"log_capturer/internal/sinks/stdout"
 )
 
 // sink is a configured destination: what brings records to it, and what else
@@ -55,12 +60,54 @@ func (a *app) makeSink(c config.Sink) (*sink, error) {
 			Name: c.Name, URL: c.Loki.URL, Encoding: loki.Encoding(c.Loki.Encoding),
 			Labels: c.Loki.Labels, StructuredMetadata: c.Loki.StructuredMetadata,
 			Tenant: c.Loki.Tenant, StreamsPerPush: c.Loki.StreamsPerPush,
-			Client: clientOptions(c), Logger: logger,
+			Client: clientOptions(c.Loki.Auth, c.Loki.Connection, c.Delivery), Logger: logger,
 		})
 		if err != nil {
 			return nil, err
 		}
 		target, s.close = push, push.Close
+	case config.TypeElasticsearch:
+		client := clientOptions(c.Elasticsearch.Auth, c.Elasticsearch.Connection, c.Delivery)
+		withToken(&client, "ApiKey", c.Elasticsearch.APIKey, c.Elasticsearch.APIKeyFile)
+		bulk, err := elasticsearch.New(elasticsearch.Options{
+			URLs: c.Elasticsearch.URLs, CloudID: c.Elasticsearch.CloudID, Index: c.Elasticsearch.Index,
+			Pipeline: c.Elasticsearch.Pipeline, Documents: documents(c.Elasticsearch.Documents),
+			Gzip: c.Elasticsearch.Compress == "gzip", Client: client, Logger: logger,
+		})
+		if err != nil {
+			return nil, err
+		}
+		target, s.close = bulk, bulk.Close
+	case config.TypeSplunk:
+		client := clientOptions(config.HTTPAuth{}, c.Splunk.Connection, c.Delivery)
+		withToken(&client, "Splunk", c.Splunk.Token, c.Splunk.TokenFile)
+		events, err := splunk.New(splunk.Options{
+			URL: c.Splunk.URL, Endpoint: splunk.Endpoint(c.Splunk.Endpoint), Acknowledge: c.Splunk.Acknowledge,
+			PollInterval: time.Duration(c.Splunk.PollInterval), Channel: c.Splunk.Channel,
+			Host: c.Splunk.Host, Source: c.Splunk.Source, SourceType: c.Splunk.SourceType, Index: c.Splunk.Index,
+			Fields: c.Splunk.Fields, Gzip: c.Splunk.Compress == "gzip", Client: client, Logger: logger,
+		})
+		if err != nil {
+			return nil, err
+		}
+		target, s.close = events, events.Close
+	case config.TypeHTTP:
+		post, err := httpjson.New(httpjson.Options{
+			URL: c.HTTP.URL, Documents: documents(c.HTTP.Documents), Gzip: c.HTTP.Compress == "gzip",
+			Client: clientOptions(c.HTTP.Auth, c.HTTP.Connection, c.Delivery), Logger: logger,
+		})
+		if err != nil {
+			return nil, err
+		}
+		target, s.close = post, post.Close
+	case config.TypeStdout:
+		out, err := stdout.New(stdout.Options{
+			Text: c.Stdout.Format == "text", Documents: documents(c.Stdout.Documents), Out: a.stdout,
+		})
+		if err != nil {
+			return nil, err
+		}
+		target = out
 	default:
 		return nil, fmt.Errorf("no such type %q", c.Type) // validation lets none through
 	}
@@ -75,31 +122,42 @@ func (a *app) makeSink(c config.Sink) (*sink, error) {
 	return s, nil
 }
 
+// documents maps what documents look like.
+func documents(d config.Documents) jsondoc.Options {
+	return jsondoc.Options{Time: d.TimeField, Line: d.LineField, ID: d.IDField, Fields: d.Fields}
+}
+
+// withToken sets a token that has a scheme of its own, where there is one.
+func withToken(o *httpclient.Options, scheme string, token config.Secret, file string) {
+	switch {
+	case file != "":
+		o.TokenScheme, o.BearerTokenFile = scheme, file
+	case !token.IsZero():
+		o.TokenScheme, o.BearerToken = scheme, token.Reveal()
+	}
+}
+
 // clientOptions maps a sink's HTTP settings.
-func clientOptions(c config.Sink) httpclient.Options {
-	l := c.Loki
+func clientOptions(auth config.HTTPAuth, c config.Connection, d config.Delivery) httpclient.Options {
 	options := httpclient.Options{
-		BearerToken: l.BearerToken.Reveal(),
-		TLS: httpclient.TLS{
-			CAFile: l.TLS.CAFile, CertFile: l.TLS.CertFile, KeyFile: l.TLS.KeyFile,
-			ServerName: l.TLS.ServerName, InsecureSkipVerify: l.TLS.InsecureSkipVerify,
-		},
+		BearerToken:  auth.BearerToken.Reveal(),
+		TLS:          httpclient.TLS(c.TLS),
 		Headers:      map[string]string{},
-		MaxIdleConns: c.Delivery.Concurrency,
+		MaxIdleConns: d.Concurrency,
 	}
-	if l.BearerTokenFile != "" {
+	if auth.BearerTokenFile != "" {
 		// The client reads the file again when the token in it is rotated.
-		options.BearerToken, options.BearerTokenFile = "", l.BearerTokenFile
+		options.BearerToken, options.BearerTokenFile = "", auth.BearerTokenFile
 	}
-	if l.BasicAuth != nil {
-		options.BasicAuth = &httpclient.BasicAuth{Username: l.BasicAuth.Username}
-		if l.BasicAuth.PasswordFile != "" {
-			options.BasicAuth.PasswordFile = l.BasicAuth.PasswordFile
+	if auth.BasicAuth != nil {
+		options.BasicAuth = &httpclient.BasicAuth{Username: auth.BasicAuth.Username}
+		if auth.BasicAuth.PasswordFile != "" {
+			options.BasicAuth.PasswordFile = auth.BasicAuth.PasswordFile
 		} else {
-			options.BasicAuth.Password = l.BasicAuth.Password.Reveal()
+			options.BasicAuth.Password = auth.BasicAuth.Password.Reveal()
 		}
 	}
-	for name, value := range l.Headers {
+	for name, value := range c.Headers {
 		options.Headers[name] = value.Reveal()
 	}
 	return options

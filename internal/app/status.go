@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"runtime/debug"
 	"strings"
@@ -52,12 +53,45 @@ func (a *app) greet(w io.Writer) {
 	}
 }
 
+// greeted returns where the greeting goes: to stdout, unless a sink has that to
+// itself.
+func (a *app) greeted(stdout io.Writer) io.Writer {
+	for _, s := range a.sinks {
+		if s.config.Stdout != nil {
+			return os.Stderr
+		}
+	}
+	return stdout
+}
+
 // destination says where a sink's records go, for people.
 func destination(c config.Sink, dataDir string) string {
-	if c.LocalFile != nil {
+	switch {
+	case c.LocalFile != nil:
 		return "files " + strings.ReplaceAll(c.LocalFile.Path, "{data_dir}", dataDir)
+	case c.Loki != nil:
+		return c.Type + " at " + c.Loki.URL
+	case c.Elasticsearch != nil:
+		if c.Elasticsearch.CloudID != "" {
+			return c.Type + " in Elastic Cloud"
+		}
+		var hosts []string
+		for _, u := range c.Elasticsearch.URLs {
+			hosts = append(hosts, withoutQuery(u))
+		}
+		return c.Type + " at " + strings.Join(hosts, ", ")
+	case c.Splunk != nil:
+		return c.Type + " at " + withoutQuery(c.Splunk.URL)
+	case c.HTTP != nil:
+		return c.Type + " at " + withoutQuery(c.HTTP.URL)
 	}
-	return c.Type + " at " + c.Loki.URL
+	return c.Type
+}
+
+// withoutQuery returns an address without its query, which may hold a key.
+func withoutQuery(address string) string {
+	address, _, _ = strings.Cut(address, "?")
+	return address
 }
 
 // status returns the facts about the agent for the API.

@@ -77,6 +77,52 @@ func defaultSink(typ string) Sink {
 			},
 			StreamsPerPush: 1,
 		}
+	case TypeElasticsearch:
+		sink.Elasticsearch = &Elasticsearch{
+			Index:    "logs-docker-default",
+			Compress: "gzip",
+			Documents: Documents{TimeField: "@timestamp", LineField: "message", Fields: map[string]string{
+				"container.id":           "{container_id}",
+				"container.name":         "{container_name}",
+				"container.image.name":   "{image}",
+				"docker.compose.project": "{compose_project}",
+				"docker.compose.service": "{compose_service}",
+				"host.name":              "{host}",
+				"log.iostream":           "{stream}",
+			}},
+		}
+	case TypeSplunk:
+		sink.Delivery.Timeout = Duration(2 * time.Minute) // acknowledgements take their time
+		sink.Splunk = &Splunk{
+			Endpoint:     "event",
+			PollInterval: Duration(time.Second),
+			Host:         "{host}",
+			Source:       "{container_name}",
+			SourceType:   "docker",
+			Fields: map[string]string{
+				"container_id":    "{container_id}",
+				"image":           "{image}",
+				"compose_project": "{compose_project}",
+				"compose_service": "{compose_service}",
+				"stream":          "{stream}",
+			},
+			Compress: "gzip",
+		}
+	case TypeHTTP:
+		sink.HTTP = &HTTP{Compress: "gzip", Documents: defaultDocuments()}
+	case TypeStdout:
+		sink.Delivery.Concurrency = 1
+		sink.Stdout = &Stdout{Format: "json", Documents: defaultDocuments()}
 	}
 	return sink
+}
+
+// defaultDocuments returns what documents look like where the destination has no
+// names of its own.
+func defaultDocuments() Documents {
+	d := Documents{TimeField: "time", LineField: "line", Fields: map[string]string{}}
+	for _, name := range []string{"container_id", "container_name", "image", "compose_project", "compose_service", "host", "stream"} {
+		d.Fields[name] = "{" + name + "}"
+	}
+	return d
 }

@@ -25,10 +25,14 @@ func TestDocs(t *testing.T) {
 	tables := map[string]string{
 		"root": table(comments, "", *cfg, nil),
 		"log":  table(comments, "", cfg.Log, nil), "container_monitor": table(comments, "", cfg.ContainerMonitor, nil),
-		"dispatcher": table(comments, "", cfg.Dispatcher, nil),
-		"sinks":      table(comments, "", loki, file),
-		"local_file": table(comments, "", *file.LocalFile, nil),
-		"loki":       table(comments, "", *loki.Loki, nil),
+		"dispatcher":    table(comments, "", cfg.Dispatcher, nil),
+		"sinks":         table(comments, "", loki, file),
+		"local_file":    table(comments, "", *file.LocalFile, nil),
+		"loki":          table(comments, "", *loki.Loki, nil),
+		"elasticsearch": table(comments, "", *defaultSink(TypeElasticsearch).Elasticsearch, nil),
+		"splunk":        table(comments, "", *defaultSink(TypeSplunk).Splunk, nil),
+		"http":          table(comments, "", *defaultSink(TypeHTTP).HTTP, nil),
+		"stdout":        table(comments, "", *defaultSink(TypeStdout).Stdout, nil),
 		"listeners": table(comments, "server.", cfg.Server, nil) + tableRows(comments, "metrics.", cfg.Metrics, nil) +
 			tableRows(comments, "pprof.", cfg.Pprof, nil),
 	}

@@ -42,8 +42,8 @@ func TestBadConfigs(t *testing.T) {
 			`c.yaml:1:1: window_bytes: unknown key "window_bytes"; it belongs in dispatcher`}},
 		{"key of sinks", "timeout: 1s", []string{
 			`c.yaml:1:1: timeout: unknown key "timeout"; it belongs in sinks[]`}},
-		{"key of another type", file + "  url: http://loki", []string{
-			`c.yaml:3:3: sinks[0].url: unknown key "url"; it belongs in a sink of type loki`}},
+		{"key of another type", file + "  streams_per_push: 1", []string{
+			`c.yaml:3:3: sinks[0].streams_per_push: unknown key "streams_per_push"; it belongs in a sink of type loki`}},
 		{"key like no other", "log: {colour: true}", []string{
 			`c.yaml:1:7: log.colour: unknown key "colour"; the keys here are level, format`}},
 		{"key of a number", "5: 6", []string{
@@ -123,11 +123,11 @@ func TestBadConfigs(t *testing.T) {
 
 		// Sinks.
 		{"no sinks", "sinks: []", []string{`c.yaml:1:1: sinks: is empty; give a sink, or leave the key out to write to files in data_dir`}},
-		{"sink without a type", "sinks:\n- url: http://loki", []string{`c.yaml:2:3: sinks[0]: type is missing; it is local_file or loki`}},
-		{"sink of no type", "sinks:\n- type: kafka", []string{`c.yaml:2:9: sinks[0].type: want local_file or loki, not "kafka"`}},
+		{"sink without a type", "sinks:\n- url: http://loki", []string{`c.yaml:2:3: sinks[0]: type is missing; it is ` + enumerate(sinkTypes)}},
+		{"sink of no type", "sinks:\n- type: syslog", []string{`c.yaml:2:9: sinks[0].type: want ` + enumerate(sinkTypes) + `, not "syslog"`}},
 		{"sink of nearly a type", "sinks:\n- type: lokki\n  timeout: 0", []string{
 			`c.yaml:2:3: sinks[0].url: url is missing; give the address of Loki, as in http://loki:3100`,
-			`c.yaml:2:9: sinks[0].type: want local_file or loki, not "lokki"; did you mean "loki"?`,
+			`c.yaml:2:9: sinks[0].type: want ` + enumerate(sinkTypes) + `, not "lokki"; did you mean "loki"?`,
 			`c.yaml:3:12: sinks[0].timeout: 0 is too small: the least is 1ms`,
 		}},
 		{"sink without anything", "sinks: [~]", []string{`c.yaml:1:9: sinks[0]: want a section, not nothing`}},
@@ -196,7 +196,7 @@ func TestBadConfigs(t *testing.T) {
 		{"headers", loki + "  bearer_token: a\n  tenant: b\n  headers: {'a b': c, Host: d, authorization: e, x-scope-orgid: f, X: \"g\\n\"}", []string{
 			`c.yaml:6:20: sinks[0].headers.a b: "a b" is no name of a header`,
 			`c.yaml:6:29: sinks[0].headers.Host: this header is set by the sink`,
-			`c.yaml:6:47: sinks[0].headers.authorization: basic_auth or bearer_token sets this header; leave one of them out`,
+			`c.yaml:6:47: sinks[0].headers.authorization: the sink's credentials set this header; leave one of them out`,
 			`c.yaml:6:65: sinks[0].headers.x-scope-orgid: tenant sets this header; leave one of them out`,
 			`c.yaml:6:71: sinks[0].headers.X: the value of a header is one line`,
 		}},
@@ -205,6 +205,39 @@ func TestBadConfigs(t *testing.T) {
 		{"authorities and none", "sinks:\n- type: loki\n  url: https://l\n  tls: {insecure_skip_verify: true, ca_file: /nonexistent}", []string{
 			`c.yaml:4:31: sinks[0].tls.insecure_skip_verify: ca_file has no effect: insecure_skip_verify takes any certificate`,
 			`c.yaml:4:46: sinks[0].tls.ca_file: open /nonexistent: no such file or directory`,
+		}},
+
+		// Documents.
+		{"documents", "sinks:\n- type: stdout\n  concurrency: 2\n  line_field: \"\"\n  id_field: time\n  fields: {cut: x, line_base64: x, a: '{hour}', b: '{nmae}'}", []string{
+			`c.yaml:3:16: sinks[0].concurrency: a sink of type stdout writes one line after the other; leave the key out`,
+			`c.yaml:4:15: sinks[0].line_field: is empty; the line needs a name`,
+			`c.yaml:5:13: sinks[0].id_field: the name "time" is that of time_field already; give each its own`,
+			`c.yaml:6:17: sinks[0].fields.cut: the name "cut" is that of a mark already; give each its own`,
+			`c.yaml:6:39: sinks[0].fields.a: {date} and {hour} have no place here: a document has the time of its record`,
+			`c.yaml:6:52: sinks[0].fields.b: unknown placeholder {nmae}; did you mean {image}?`,
+		}},
+		{"elasticsearch", "sinks:\n- type: elasticsearch\n  index: Logs-{date}\n- type: elasticsearch\n  name: b\n  urls: [es:9200, 'http://es']\n  cloud_id: abc\n  api_key: hunter2\n  basic_auth: {username: u}", []string{
+			`c.yaml:2:3: sinks[0].urls: urls is missing; give the addresses of Elasticsearch, as in [http://elasticsearch:9200], or cloud_id`,
+			`c.yaml:3:10: sinks[0].index: "Logs-{date}" has a capital letter or one of \ / * ? " < > | , # : or a space, which no index may have`,
+			`c.yaml:6:10: sinks[1].urls[0]: want an address such as http://elasticsearch:9200 or https://logs.example.com`,
+			`c.yaml:7:13: sinks[1].cloud_id: urls and cloud_id exclude each other; leave one of them out`,
+			`c.yaml:7:13: sinks[1].cloud_id: want a name, a colon and base64: copy it from the deployment's page`,
+			`c.yaml:8:12: sinks[1].api_key: api_key, basic_auth and bearer_token exclude each other; leave one of them alone`,
+		}},
+		{"splunk", "sinks:\n- type: splunk\n  url: https://s\n  channel: abc\n  index: '{date}'\n- type: splunk\n  name: b\n  url: https://s\n  token: t\n  endpoint: raw\n  fields: {a: b}\n- type: splunk\n  name: c\n  url: https://s\n  token: t\n  fields: {cut: b}\n  headers: {Authorization: b}", []string{
+			`c.yaml:2:3: sinks[0].token: token is missing; give the collector's token, or token_file`,
+			`c.yaml:4:12: sinks[0].channel: want a GUID, as in 00000000-0000-0000-0000-000000000000`,
+			`c.yaml:5:10: sinks[0].index: {date} and {hour} have no place here: Splunk keeps the time of every record`,
+			`c.yaml:11:3: sinks[1].fields: the raw endpoint takes no fields; leave them out`,
+			`c.yaml:16:17: sinks[2].fields.cut: a field cannot have the name "cut"; rename it`,
+			`c.yaml:17:28: sinks[2].headers.Authorization: the sink's credentials set this header; leave one of them out`,
+		}},
+		{"http", "sinks:\n- type: http\n  url: logs:80/a\n  compress: zip\n- type: http\n  name: b\n  fields: {line: x}\n  headers: {'a b': c}", []string{
+			`c.yaml:3:8: sinks[0].url: want an address such as http://logs:9428/insert/jsonline or https://logs.example.com`,
+			`c.yaml:4:13: sinks[0].compress: want gzip or none, not "zip"; did you mean "gzip"?`,
+			`c.yaml:5:3: sinks[1].url: url is missing; give the address of the destination, as in http://logs:9428/insert/jsonline`,
+			`c.yaml:7:18: sinks[1].fields.line: the name "line" is that of line_field already; give each its own`,
+			`c.yaml:8:20: sinks[1].headers.a b: "a b" is no name of a header`,
 		}},
 
 		// Listeners.

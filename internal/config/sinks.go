@@ -1,16 +1,26 @@
 package config
 
+import "slices"
+
 // The types of sinks.
 const (
 	TypeLocalFile = "local_file"
 	TypeLoki      = "loki"
+	TypeHTTP      = "http"
+	TypeStdout    = "stdout"
+
+	TypeElasticsearch = "elasticsearch"
+	TypeSplunk        = "splunk"
 )
 
 // sinkTypes are the valid types, in the order in which documents list them.
-var sinkTypes = []string{TypeLocalFile, TypeLoki}
+var sinkTypes = []string{TypeLocalFile, TypeLoki, TypeElasticsearch, TypeSplunk, TypeHTTP, TypeStdout}
 
-// Sink is one destination. Of LocalFile and Loki, the one that Type names is
-// set.
+// SinkTypes returns the valid types of sinks.
+func SinkTypes() []string { return slices.Clone(sinkTypes) }
+
+// Sink is one destination. Of the sections of the types, the one that Type names
+// is set.
 type Sink struct {
 	// What the destination is.
 	Type string `yaml:"type"`
@@ -22,6 +32,11 @@ type Sink struct {
 
 	LocalFile *LocalFile `yaml:",inline"`
 	Loki      *Loki      `yaml:",inline"`
+	HTTP      *HTTP      `yaml:",inline"`
+	Stdout    *Stdout    `yaml:",inline"`
+
+	Elasticsearch *Elasticsearch `yaml:",inline"`
+	Splunk        *Splunk        `yaml:",inline"`
 }
 
 // Delivery holds what sinks of every type have in common.
@@ -99,22 +114,124 @@ type Loki struct {
 	// of every container that is ever started.
 	AllowHighCardinality bool `yaml:"allow_high_cardinality"`
 	// The template of the tenant (the header `X-Scope-OrgID`). Empty means none.
-	Tenant string `yaml:"tenant"`
+	Tenant     string     `yaml:"tenant"`
+	Auth       HTTPAuth   `yaml:",inline"`
+	Connection Connection `yaml:",inline"`
+	// The most Loki streams in one request: 1, or 0 for any number. Loki may
+	// answer that all is well although it refused entries of a stream that is
+	// not the last; with 1 that cannot happen. 0 is for destinations that speak
+	// Loki's protocol and answer for every stream.
+	StreamsPerPush int `yaml:"streams_per_push" min:"0" max:"1"`
+}
+
+// Elasticsearch holds the keys of a sink of type elasticsearch.
+type Elasticsearch struct {
+	// The addresses of one or more hosts of one cluster. When one does not
+	// answer, the next attempt goes to the next.
+	URLs []string `yaml:"urls"`
+	// Elastic Cloud's name of a deployment, in place of addresses.
+	CloudID string `yaml:"cloud_id"`
+	// The template of the index or data stream. In values, capitals become
+	// small and what no index may have becomes `_`; an empty value is `none`.
+	Index string `yaml:"index"`
+	// The ingest pipeline. Empty means the index's own.
+	Pipeline string `yaml:"pipeline"`
+	// How requests are compressed.
+	Compress  string    `yaml:"compress" oneof:"gzip none"`
+	Documents Documents `yaml:",inline"`
+	// An API key in its encoded form, as Elasticsearch shows it.
+	APIKey Secret `yaml:"api_key"`
+	// A file that holds the API key.
+	APIKeyFile string     `yaml:"api_key_file"`
+	Auth       HTTPAuth   `yaml:",inline"`
+	Connection Connection `yaml:",inline"`
+}
+
+// Splunk holds the keys of a sink of type splunk.
+type Splunk struct {
+	// The address of the HTTP Event Collector, as in `https://splunk:8088`.
+	URL string `yaml:"url"`
+	// The token.
+	Token Secret `yaml:"token"`
+	// A file that holds the token.
+	TokenFile string `yaml:"token_file"`
+	// Where records go: to the event endpoint, with all that is known of them,
+	// or to the raw endpoint, as lines that Splunk breaks and times itself.
+	Endpoint string `yaml:"endpoint" oneof:"event raw"`
+	// Whether a request counts as delivered only when Splunk says that it is
+	// indexed. The token must have indexer acknowledgement turned on.
+	Acknowledge bool `yaml:"acknowledge"`
+	// The longest time between two questions for an acknowledgement.
+	PollInterval Duration `yaml:"poll_interval" min:"10ms"`
+	// The channel, a GUID. Empty means one that is made at each start.
+	Channel string `yaml:"channel"`
+	// The template of the host. This and the following three are left to the
+	// token's settings where they turn out empty.
+	Host string `yaml:"host"`
+	// The template of the source.
+	Source string `yaml:"source"`
+	// The template of the source type.
+	SourceType string `yaml:"sourcetype"`
+	// The template of the index.
+	Index string `yaml:"index"`
+	// Names and templates of indexed fields, for the event endpoint. Setting
+	// this key replaces the default fields.
+	Fields map[string]string `yaml:"fields"`
+	// How requests are compressed.
+	Compress   string     `yaml:"compress" oneof:"gzip none"`
+	Connection Connection `yaml:",inline"`
+}
+
+// HTTP holds the keys of a sink of type http.
+type HTTP struct {
+	// The address that JSON lines are posted to, with its path and query.
+	URL string `yaml:"url"`
+	// How requests are compressed.
+	Compress   string     `yaml:"compress" oneof:"gzip none"`
+	Documents  Documents  `yaml:",inline"`
+	Auth       HTTPAuth   `yaml:",inline"`
+	Connection Connection `yaml:",inline"`
+}
+
+// Stdout holds the keys of a sink of type stdout.
+type Stdout struct {
+	// What is written for a record: a document of JSON, or the line as it is
+	// behind the name of its container.
+	Format    string    `yaml:"format" oneof:"json text"`
+	Documents Documents `yaml:",inline"`
+}
+
+// Documents say what a record looks like as a document of JSON.
+type Documents struct {
+	// The name of the record's time. Empty leaves the time out.
+	TimeField string `yaml:"time_field"`
+	// The name of the line. A line that is not UTF-8 stands in base64 as well,
+	// under this name with `_base64` after it.
+	LineField string `yaml:"line_field"`
+	// The name of an identity that a record has in every attempt and after
+	// every restart, by which repeats can be told. Empty leaves it out.
+	IDField string `yaml:"id_field"`
+	// Names and templates of everything else. A field whose value turns out
+	// empty is left out. Setting this key replaces the default fields.
+	Fields map[string]string `yaml:"fields"`
+}
+
+// HTTPAuth is how a sink that speaks HTTP logs in.
+type HTTPAuth struct {
 	// User and password of HTTP basic authentication.
 	BasicAuth *BasicAuth `yaml:"basic_auth,omitempty"`
 	// The token of HTTP bearer authentication.
 	BearerToken Secret `yaml:"bearer_token"`
 	// A file that holds the token.
 	BearerTokenFile string `yaml:"bearer_token_file"`
+}
+
+// Connection is how a sink that speaks HTTP connects.
+type Connection struct {
 	// How the connection is secured, where the URL is `https://...`.
 	TLS TLS `yaml:"tls"`
 	// Further headers of every request. The values are kept secret.
 	Headers map[string]Secret `yaml:"headers"`
-	// The most Loki streams in one request: 1, or 0 for any number. Loki may
-	// answer that all is well although it refused entries of a stream that is
-	// not the last; with 1 that cannot happen. 0 is for destinations that speak
-	// Loki's protocol and answer for every stream.
-	StreamsPerPush int `yaml:"streams_per_push" min:"0" max:"1"`
 }
 
 // BasicAuth is the section of HTTP basic authentication.

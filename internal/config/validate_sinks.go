@@ -34,6 +34,14 @@ func (v validator) sinks(c *Config) {
 			}
 		case s.Loki != nil:
 			v.loki(s.Loki, path)
+		case s.Elasticsearch != nil:
+			v.elasticsearch(s.Elasticsearch, path)
+		case s.Splunk != nil:
+			v.splunk(s.Splunk, path)
+		case s.HTTP != nil:
+			v.http(s.HTTP, path)
+		case s.Stdout != nil:
+			v.documents(s.Stdout.Documents, path)
 		}
 	}
 }
@@ -56,6 +64,9 @@ func (v validator) delivery(s *Sink, path string, c *Config) {
 	d := &s.Delivery
 	if s.LocalFile != nil && d.Concurrency != 1 {
 		v.wrong(path+".concurrency", "a sink of type %s writes its files one after the other; leave the key out", s.Type)
+	}
+	if s.Stdout != nil && d.Concurrency != 1 {
+		v.wrong(path+".concurrency", "a sink of type %s writes one line after the other; leave the key out", s.Type)
 	}
 	if d.BatchBytes > c.Dispatcher.WindowBytes {
 		v.contradiction([]string{path + ".batch_bytes", "dispatcher.window_bytes"},

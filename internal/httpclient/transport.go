@@ -68,6 +68,7 @@ func (t TLS) config() (*tls.Config, error) {
 type transports struct {
 	tls          TLS
 	maxIdleConns int
+	http2        bool
 	logger       *slog.Logger
 	files        []string
 
@@ -84,6 +85,7 @@ func newTransports(o Options) (*transports, error) {
 	t := &transports{
 		tls:          o.TLS,
 		maxIdleConns: o.MaxIdleConns,
+		http2:        o.HTTP2,
 		logger:       o.Logger,
 		files:        o.TLS.files(),
 	}
@@ -105,7 +107,9 @@ func (t *transports) make() (*http.Transport, error) {
 	// One request at a time on a connection: HTTP/2 would put all workers'
 	// requests on one, to wait behind each other's bodies.
 	var protocols http.Protocols
-	protocols.SetHTTP1(true)
+	protocols.SetHTTP1(!t.http2)
+	protocols.SetHTTP2(t.http2)
+	protocols.SetUnencryptedHTTP2(t.http2)
 	return &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
 		TLSClientConfig:        config,
