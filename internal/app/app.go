@@ -49,17 +49,27 @@ type app struct {
 	monitor     *container.Monitor
 	registry    *prometheus.Registry
 	server      *server.Server
+	reporters   []health.Reporter
+	watcher     *selfwatch.Watcher
+	overdue     *lifetime.Watch
+	recent      *selfwatch.Recent
 }
 
 // Run runs the agent until ctx is done, or until it can't go on.
 func Run(ctx context.Context, cfg *config.Config, stdout io.Writer, logger *slog.Logger) error {
-	a := &app{config: cfg, stdout: stdout, logger: logger, started: time.Now()}
+	a := newApp(cfg, stdout, logger)
 	defer a.close()
 	if err := a.make(); err != nil {
 		return err
 	}
 	a.greet(a.greeted(stdout))
-	return a.run(ctx)
+	return a.run(lifetime.WithWatch(ctx, a.overdue))
+}
+
+func newApp(cfg *config.Config, stdout io.Writer, logger *slog.Logger) *app {
+	recent := &selfwatch.Recent{}
+	logger = recent.Keep(logger)
+	return &app{config: cfg, stdout: stdout, logger: logger, started: time.Now(), recent: recent, overdue: lifetime.NewWatch(logger)}
 }
 
 // make makes all parts, and starts none.
@@ -136,10 +146,10 @@ func (a *app) knownSources() []string {
 
 func (a *app) makeServer() error {
 	cfg := a.config
-	watcher := selfwatch.New(build())
+	a.makeWatcher()
 	a.registry = prometheus.NewRegistry()
-	reporters := []health.Reporter{a.journal, a.deadLetters}
-	a.registry.MustRegister(watcher, a.journal, a.deadLetters)
+	reporters := []health.Reporter{a.journal, a.deadLetters, a.watcher}
+	a.registry.MustRegister(a.watcher, a.journal, a.deadLetters)
 	for _, s := range a.sinks {
 		a.registry.MustRegister(s.delivery)
 		reporters = append(reporters, s.delivery)
@@ -154,6 +164,7 @@ func (a *app) makeServer() error {
 		a.registry.MustRegister(a.monitor)
 		reporters = append(reporters, a.monitor)
 	}
+	a.reporters = reporters
 	listen := func(l config.Listener) string {
 		if !l.Enabled {
 			return ""
@@ -165,6 +176,7 @@ func (a *app) makeServer() error {
 		API: listen(cfg.Server), Metrics: listen(cfg.Metrics), Pprof: listen(cfg.Pprof),
 		Registry: a.registry, Reporters: reporters, Ready: a.ready,
 		Status: a.status, Containers: a.containers, Logger: a.logger,
+		Leaks: func() any { return a.watcher.Leaks() }, SupportBundle: a.supportBundle,
 	})
 	return err
 }
@@ -173,6 +185,7 @@ func (a *app) makeServer() error {
 func (a *app) run(ctx context.Context) error {
 	endpoints := lifetime.NewGroup(context.WithoutCancel(ctx))
 	endpoints.Go("server", a.server.Run)
+	endpoints.Go("selfwatch", a.watcher.Run)
 	keeping := lifetime.NewGroup(context.WithoutCancel(ctx))
 	keeping.Go("positions", a.journal.Run)
 	sinks := lifetime.NewGroup(context.WithoutCancel(ctx))

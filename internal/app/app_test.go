@@ -93,7 +93,7 @@ func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // What the agent shows is well-formed, and is what docs/metrics.md says.
 func TestMetrics(t *testing.T) {
-	a := &app{config: configured(t), logger: quiet(), started: time.Now()}
+	a := newApp(configured(t), io.Discard, quiet())
 	defer a.close()
 	if err := a.make(); err != nil {
 		t.Fatal(err)
@@ -114,8 +114,10 @@ func TestMetrics(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// These appear with the first attempt and the first refusal.
-	err = archtest.CheckMetricsDoc(string(doc), a.registry, "log_capturer_delivery_attempts_total", "log_capturer_records_refused_total")
+	// These appear with the first attempt, the first refusal, and after the
+	// warm-up.
+	err = archtest.CheckMetricsDoc(string(doc), a.registry, "log_capturer_delivery_attempts_total", "log_capturer_records_refused_total",
+		"log_capturer_goroutine_growth", "log_capturer_open_fd_growth", "log_capturer_memory_growth_bytes")
 	if err != nil {
 		t.Error(err)
 	}
@@ -165,7 +167,7 @@ func TestRunFails(t *testing.T) {
 		}
 	})
 	f("another agent has the data", "in use", func(t *testing.T, cfg *config.Config) {
-		other := &app{config: cfg, logger: quiet(), started: time.Now()}
+		other := newApp(cfg, io.Discard, quiet())
 		if err := other.make(); err != nil {
 			t.Fatal(err)
 		}

@@ -31,6 +31,9 @@ func Default() *Config {
 		Server:  Listener{Enabled: true, Listen: "127.0.0.1:8401"},
 		Metrics: Listener{Enabled: true, Listen: "127.0.0.1:8001"},
 		Pprof:   Listener{Enabled: true, Listen: "127.0.0.1:6060"},
+		Selfwatch: Selfwatch{
+			Interval: Duration(10 * time.Second), Window: Duration(30 * time.Minute), WarmUp: Duration(5 * time.Minute),
+		},
 	}
 }
 

@@ -26,6 +26,7 @@ func TestDocs(t *testing.T) {
 		"root": table(comments, "", *cfg, nil),
 		"log":  table(comments, "", cfg.Log, nil), "container_monitor": table(comments, "", cfg.ContainerMonitor, nil),
 		"dispatcher":    table(comments, "", cfg.Dispatcher, nil),
+		"selfwatch":     table(comments, "", cfg.Selfwatch, nil),
 		"sinks":         table(comments, "", loki, file),
 		"local_file":    table(comments, "", *file.LocalFile, nil),
 		"loki":          table(comments, "", *loki.Loki, nil),

@@ -13,6 +13,12 @@ func (s *Server) apiHandler() http.Handler {
 	mux.Handle("/ready", get(http.HandlerFunc(s.serveReady)))
 	mux.Handle("/api/v1/status", get(http.HandlerFunc(s.serveStatus)))
 	mux.Handle("/api/v1/containers", get(http.HandlerFunc(s.serveContainers)))
+	if s.opts.Leaks != nil {
+		mux.Handle("/api/v1/leaks", get(http.HandlerFunc(s.serveLeaks)))
+	}
+	if s.opts.SupportBundle != nil {
+		mux.Handle("/api/v1/support-bundle", sameOrigin.Handler(http.HandlerFunc(s.serveBundle)))
+	}
 	mux.Handle("/{$}", get(http.HandlerFunc(s.servePage)))
 	mux.Handle("/", notFound)
 	return mux

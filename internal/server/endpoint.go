@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"sync"
 	"time"
 
 	"log_capturer/internal/lifetime"
@@ -16,6 +15,10 @@ import (
 // shutdownGrace is how long requests may go on after the server was told to
 // end.
 const shutdownGrace = 2 * time.Second
+
+// connectionGrace is how long a handler may go on after its connection was
+// closed. What it asks of the components is answered at once.
+const connectionGrace = 20 * time.Second
 
 // endpoint is one listener and what it serves.
 type endpoint struct {
@@ -29,7 +32,7 @@ type endpoint struct {
 	readTimeout time.Duration
 
 	listener    net.Listener
-	connections sync.WaitGroup
+	connections lifetime.Tally
 }
 
 // run serves until ctx ends or the listener breaks. It returns when the last
@@ -64,7 +67,9 @@ func (e *endpoint) run(ctx context.Context) error {
 		_ = server.Close()
 	}
 	err := g.Wait()
-	e.connections.Wait()
+	if !e.connections.Wait(connectionGrace) {
+		lifetime.Given(ctx, component, "end its connections", "net/http.(*conn).serve", connectionGrace)
+	}
 	return err
 }
 
@@ -74,7 +79,7 @@ func (e *endpoint) run(ctx context.Context) error {
 func (e *endpoint) count(_ net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
-		e.connections.Add(1)
+		e.connections.Add()
 	case http.StateClosed:
 		e.connections.Done()
 	}

@@ -21,6 +21,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -50,6 +51,12 @@ type Options struct {
 	Status func() Status
 	// Containers returns what is known of every container. Nil means none.
 	Containers func() []Container
+	// Leaks returns what the agent occupies and what of it grows, as a value
+	// for JSON. Nil serves nothing.
+	Leaks func() any
+	// SupportBundle writes an archive for a bug report, without secrets. Nil
+	// serves nothing.
+	SupportBundle func(w io.Writer) error
 	// Logger gets what goes wrong between requests.
 	Logger *slog.Logger
 }

@@ -2,6 +2,7 @@ package container
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"time"
 
@@ -88,10 +89,15 @@ func (m *Monitor) watch(ctx context.Context, connected func()) error {
 		cancel()
 		return connection.Wait()
 	}
+	opening := time.NewTimer(m.opts.openPatience)
+	defer opening.Stop()
 	select {
 	case <-ready:
 	case <-ended:
 		return wait()
+	case <-opening.C:
+		_ = wait() // it was cut off
+		return fmt.Errorf("open events: the engine did not answer within %v", m.opts.openPatience)
 	}
 	ticker := time.NewTicker(m.opts.ReconcileInterval)
 	defer ticker.Stop()

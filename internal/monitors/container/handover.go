@@ -30,6 +30,13 @@ func (s *stream) handOver(ctx context.Context) error {
 	if b == nil {
 		return nil
 	}
+	if ctx.Err() != nil {
+		// Another stream may read the container by now (see overdue.go). It is
+		// read again.
+		b.Release()
+		s.batch = nil
+		return ctx.Err()
+	}
 	s.seal(b)
 	records, bytes := len(b.Records), b.LineBytes()
 	last := b.Records[records-1].Time

@@ -20,6 +20,7 @@
 package container
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -60,6 +61,10 @@ type Options struct {
 	// for once, after the first list.
 	Known  func() []string
 	Logger *slog.Logger
+
+	// patience is how long a stream may take to close, openPatience how long the
+	// request for events may be without an answer; tests shorten them.
+	patience, openPatience time.Duration
 }
 
 // keyPrefix begins the source key of a container.
@@ -72,7 +77,8 @@ type Monitor struct {
 	logger *slog.Logger
 
 	results chan result
-	found   chan any // snapshot or Event
+	over    chan struct{} // closed when nobody takes results any more
+	found   chan any      // snapshot or Event
 
 	stats stats
 
@@ -140,6 +146,10 @@ type entry struct {
 	runChanged, draining bool
 	// lastRead is when its last stream ended.
 	lastRead time.Time
+	// told is since when its stream is known to have been told to close, and
+	// stuck the number of its streams that were given up and have not ended.
+	told  time.Time
+	stuck int
 }
 
 // result is what a stream came to.
@@ -152,11 +162,14 @@ type result struct {
 
 // New returns a monitor. It starts nothing.
 func New(opts Options) *Monitor {
+	opts.patience = cmp.Or(opts.patience, streamPatience)
+	opts.openPatience = cmp.Or(opts.openPatience, openTimeout)
 	return &Monitor{
 		opts:    opts,
 		pool:    pool{capacity: opts.MaxStreams, interval: opts.RotationInterval},
 		logger:  opts.Logger.With("component", "container_monitor"),
 		results: make(chan result),
+		over:    make(chan struct{}),
 		found:   make(chan any),
 		stats:   newStats(),
 		table:   map[string]*entry{},
@@ -180,10 +193,11 @@ func (m *Monitor) own(ctx context.Context) error {
 	defer func() {
 		streams.Cancel()
 		// A stream that has ended still wants to say so.
-		for m.open() > 0 {
-			m.ended(<-m.results)
+		ended := m.awaitStreams()
+		close(m.over)
+		if ended {
+			_ = streams.Wait() // streams report their errors as results
 		}
-		_ = streams.Wait() // streams report their errors as results
 	}()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -221,6 +235,9 @@ func (m *Monitor) schedule(streams *lifetime.Group, now time.Time) time.Time {
 	defer m.mu.Unlock()
 	m.forget(now)
 	next := now.Add(time.Minute)
+	if at := m.giveUpStuck(now); !at.IsZero() && at.Before(next) {
+		next = at
+	}
 	var leases []lease
 	var waiters []waiter
 	for id, e := range m.table {
@@ -265,14 +282,17 @@ func (m *Monitor) start(streams *lifetime.Group, e *entry, now time.Time) {
 		start: e.start, stats: e.counters, source: &e.source, info: e.info, makeSource: m.makeSource,
 		position: e.position,
 	}
-	s.status.opened, s.status.cancel = now, cancel
+	s.ctx, s.status.opened, s.status.cancel = ctx, now, cancel
 	e.stream, e.state, e.reason, e.closing, e.runChanged = s, stateReading, "", false, false
-	e.draining = false
+	e.draining, e.told = false, time.Time{}
 	e.leaseEnd = m.pool.leaseEnd(now)
-	streams.Go("stream", func(context.Context) error {
+	s.task = streams.Go("stream", func(context.Context) error {
 		end, err := s.run(ctx)
 		cancel(nil)
-		m.results <- result{entry: e, stream: s, end: end, err: err}
+		select {
+		case m.results <- result{entry: e, stream: s, end: end, err: err}:
+		case <-m.over: // it was given up
+		}
 		return nil
 	})
 }
@@ -306,6 +326,10 @@ func (m *Monitor) ended(r result) {
 	defer m.mu.Unlock()
 	now := time.Now()
 	e := r.entry
+	if e.stream != r.stream {
+		m.unstuck(e)
+		return
+	}
 	progress := r.stream.position.total > e.position.total
 	e.position = r.stream.position
 	e.stream, e.closing, e.lastRead = nil, false, now

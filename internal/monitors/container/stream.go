@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"log_capturer/internal/framing"
+	"log_capturer/internal/lifetime"
 	"log_capturer/internal/record"
 )
 
@@ -92,8 +93,11 @@ type stream struct {
 	// that had stopped.
 	readToEnd bool
 
-	// status is what others see of a running stream.
+	// status is what others see of a running stream, task its goroutine, and ctx
+	// what it runs under.
 	status streamStatus
+	task   *lifetime.Task
+	ctx    context.Context
 
 	decoder *framing.Docker
 	search  *search
