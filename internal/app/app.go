@@ -46,6 +46,7 @@ type app struct {
 	dispatcher  *dispatcher.Dispatcher
 	engine      *container.Docker
 	monitor     *container.Monitor
+	watcher     *selfwatch.Watcher
 	registry    *prometheus.Registry
 	server      *server.Server
 }
@@ -135,10 +136,10 @@ func (a *app) knownSources() []string {
 
 func (a *app) makeServer() error {
 	cfg := a.config
-	watcher := selfwatch.New(build())
+	a.watcher = selfwatch.New(build())
 	a.registry = prometheus.NewRegistry()
 	reporters := []health.Reporter{a.journal, a.deadLetters}
-	a.registry.MustRegister(watcher, a.journal, a.deadLetters)
+	a.registry.MustRegister(a.watcher, a.journal, a.deadLetters)
 	for _, s := range a.sinks {
 		a.registry.MustRegister(s.delivery)
 		reporters = append(reporters, s.delivery)

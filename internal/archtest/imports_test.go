@@ -35,8 +35,13 @@ var importRules = []importRule{
 	},
 	{
 		packages: []string{"internal/cli"},
-		only:     []string{"internal/config"},
-		why:      "the commands read the config and get what runs as a function",
+		only:     []string{"internal/config", "internal/client", "internal/server"},
+		why:      "the commands read the config, ask a running agent, and get what runs as a function",
+	},
+	{
+		packages: []string{"internal/client"},
+		only:     []string{"internal/server"},
+		why:      "it knows the agent by its API alone",
 	},
 	{
 		packages: []string{"cmd"},

@@ -24,8 +24,8 @@ import (
 func TestMain(m *testing.M) {
 	testscript.Main(leakChecked{m}, map[string]func(){
 		"log_capturer": func() {
-			env := Env{Stdout: os.Stdout, Stderr: os.Stderr, LookupEnv: os.LookupEnv}
-			os.Exit(Main(context.Background(), os.Args[1:], env, scripted))
+			env := Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, LookupEnv: os.LookupEnv}
+			os.Exit(Main(context.Background(), os.Args[1:], env, Agent{Run: scripted}))
 		},
 	})
 }
@@ -90,7 +90,7 @@ type result struct {
 func runMain(ctx context.Context, run RunFunc, args ...string) result {
 	var stdout, stderr bytes.Buffer
 	env := Env{Stdout: &stdout, Stderr: &stderr, LookupEnv: func(string) (string, bool) { return "", false }}
-	code := Main(ctx, args, env, run)
+	code := Main(ctx, args, env, Agent{Run: run})
 	return result{code, stdout.String(), stderr.String()}
 }
 

@@ -69,6 +69,24 @@ func (w *Watcher) Goroutines() Goroutines {
 	return w.goroutines
 }
 
+// Usage is what the process uses of the machine. A number that cannot be read is
+// zero.
+type Usage struct {
+	Goroutines, OpenFDs int
+	ResidentBytes       int64
+	CPU                 time.Duration
+}
+
+// Usage measures the process.
+func (w *Watcher) Usage() Usage {
+	u := Usage{Goroutines: w.Goroutines().Total}
+	// Where one cannot be read, the rest is still worth showing.
+	u.OpenFDs, _ = openFDs()
+	u.ResidentBytes, _ = residentBytes()
+	u.CPU, _ = cpuTime()
+	return u
+}
+
 // heapBytes returns the memory of live and not yet swept objects.
 func heapBytes() uint64 {
 	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
