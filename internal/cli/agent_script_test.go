@@ -2,6 +2,8 @@ package cli
 
 import (
 	"fmt"
+	"maps"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -42,11 +44,21 @@ func newScene(t *testing.T, config string) *scene {
 // one.
 func TestAgentScripts(t *testing.T) {
 	s := newScene(t, "")
+	cmds := maps.Clone(scriptCommands)
+	// say CONTAINER STREAM TEXT N
+	cmds["say"] = func(ts *testscript.TestScript, neg bool, args []string) {
+		if neg || len(args) != 4 || s.containers[args[0]] == nil {
+			ts.Fatalf("usage: say CONTAINER STREAM TEXT N")
+		}
+		n, err := strconv.Atoi(args[3])
+		ts.Check(err)
+		s.say(args[0], map[string]record.Stream{"stdout": record.Stdout, "stderr": record.Stderr}[args[1]], args[2], n)
+	}
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/agent",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
-		Cmds:                scriptCommands,
+		Cmds:                cmds,
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("API", s.agent.API)
 			env.Setenv("DATA_DIR", s.agent.DataDir)

@@ -2,8 +2,10 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"io"
+	"net/http"
 	"os"
 
 	"golang.org/x/term"
@@ -75,4 +77,11 @@ func (c *call) wantsColor(w io.Writer) bool {
 		}
 	}
 	return isTerminal(w)
+}
+
+// asRefused returns the answer by which the agent said that the question was
+// wrong.
+func asRefused(err error) (*client.StatusError, bool) {
+	refused, ok := errors.AsType[*client.StatusError](err)
+	return refused, ok && refused.Code == http.StatusBadRequest
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"runtime/debug"
 	"strings"
@@ -27,7 +28,19 @@ func TestMain(m *testing.M) {
 			env := Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, LookupEnv: os.LookupEnv}
 			os.Exit(Main(context.Background(), os.Args[1:], env, Agent{Run: scripted}))
 		},
+		"fetch": fetch,
 	})
+}
+
+// fetch prints what is at a URL.
+func fetch() {
+	resp, err := http.Get(os.Args[1])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	defer resp.Body.Close()
+	io.Copy(os.Stdout, resp.Body)
 }
 
 // leakChecked runs the tests, and then checks for goroutines they left.

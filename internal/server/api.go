@@ -13,6 +13,7 @@ func (s *Server) apiHandler() http.Handler {
 	mux.Handle("/ready", get(http.HandlerFunc(s.serveReady)))
 	mux.Handle("/api/v1/status", get(http.HandlerFunc(s.serveStatus)))
 	mux.Handle("/api/v1/containers", get(http.HandlerFunc(s.serveContainers)))
+	mux.Handle("/api/v1/tail", get(http.HandlerFunc(s.serveTail)))
 	mux.Handle("/{$}", get(http.HandlerFunc(s.servePage)))
 	mux.Handle("/", notFound)
 	return mux

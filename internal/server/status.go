@@ -26,6 +26,8 @@ type Status struct {
 
 	// What follows is set by the server.
 
+	// Tails is the number of tails that are running.
+	Tails int `json:"tails"`
 	// PID is the agent's process id.
 	PID int `json:"pid"`
 	// UptimeSeconds is the time since StartedAt.
@@ -136,6 +138,9 @@ func (s *Server) status(containers []Container) Status {
 		status.Sinks = []Sink{}
 	}
 	status.PID = os.Getpid()
+	if s.opts.Tail != nil {
+		status.Tails = s.opts.Tail.Watchers()
+	}
 	if !status.StartedAt.IsZero() {
 		status.UptimeSeconds = math.Round(time.Since(status.StartedAt).Seconds()*1000) / 1000
 	}
