@@ -27,6 +27,7 @@ import (
 	"log_capturer/internal/dispatcher"
 	"log_capturer/internal/health"
 	"log_capturer/internal/lifetime"
+	"log_capturer/internal/livetail"
 	"log_capturer/internal/monitors/container"
 	"log_capturer/internal/positions"
 	"log_capturer/internal/selfwatch"
@@ -45,6 +46,7 @@ type app struct {
 	deadLetters *deadletter.File
 	sinks       []*sink
 	dispatcher  *dispatcher.Dispatcher
+	tail        *livetail.Hub
 	engine      *container.Docker
 	monitor     *container.Monitor
 	registry    *prometheus.Registry
@@ -102,6 +104,7 @@ func (a *app) make() error {
 		deliveries = append(deliveries, s.delivery)
 	}
 	a.dispatcher = dispatcher.New(deliveries)
+	a.tail = livetail.New()
 	if cfg.ContainerMonitor.Enabled {
 		if err := a.makeMonitor(); err != nil {
 			return err
@@ -117,7 +120,7 @@ func (a *app) makeMonitor() error {
 		return err
 	}
 	a.monitor = container.New(container.Options{
-		Engine: a.engine, Dispatcher: a.dispatcher, Host: a.host,
+		Engine: a.engine, Dispatcher: tapped{a.dispatcher, a.tail}, Host: a.host,
 		Filter: container.Filter{
 			Include: container.Selection(c.Include), Exclude: container.Selection(c.Exclude),
 			Self: container.SelfID(),
@@ -175,7 +178,7 @@ func (a *app) makeServer() error {
 	a.server, err = server.New(server.Options{
 		API: listen(cfg.Server), Metrics: listen(cfg.Metrics), Pprof: listen(cfg.Pprof),
 		Registry: a.registry, Reporters: reporters, Ready: a.ready,
-		Status: a.status, Containers: a.containers, Logger: a.logger,
+		Status: a.status, Containers: a.containers, Tail: a.tail, Logger: a.logger,
 		Leaks: func() any { return a.watcher.Leaks() }, SupportBundle: a.supportBundle,
 	})
 	return err

@@ -106,7 +106,18 @@ func (a *app) status() server.Status {
 		StartedAt: a.started, DataDir: dir, Host: a.host,
 	}
 	for _, sink := range a.sinks {
-		s.Sinks = append(s.Sinks, server.Sink{Name: sink.config.Name, Type: sink.config.Type})
+		accounts, load := sink.delivery.Accounts(), sink.delivery.Load()
+		s.Sinks = append(s.Sinks, server.Sink{
+			Name: sink.config.Name, Type: sink.config.Type,
+			Accepted: accounts.Accepted, Acknowledged: accounts.Acknowledged,
+			DeadLettered: accounts.DeadLettered, InMemory: accounts.InMemory,
+			QueueBytes: load.Bytes, QueueCapacityBytes: load.Capacity, FailedAttempts: load.FailedAttempts,
+		})
+	}
+	usage := a.watcher.Usage()
+	s.Process = server.Process{
+		Goroutines: usage.Goroutines, OpenFDs: usage.OpenFDs,
+		ResidentBytes: usage.ResidentBytes, CPUSeconds: usage.CPU.Seconds(),
 	}
 	return s
 }

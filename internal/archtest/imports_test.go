@@ -35,8 +35,13 @@ var importRules = []importRule{
 	},
 	{
 		packages: []string{"internal/cli"},
-		only:     []string{"internal/config"},
-		why:      "the commands read the config and get what runs as a function",
+		only:     []string{"internal/config", "internal/client", "internal/server"},
+		why:      "the commands read the config, ask a running agent, and get what runs as a function",
+	},
+	{
+		packages: []string{"internal/client"},
+		only:     []string{"internal/server"},
+		why:      "it knows the agent by its API alone",
 	},
 	{
 		packages: []string{"cmd"},
@@ -58,7 +63,7 @@ var importRules = []importRule{
 			"internal/delivery", "internal/dispatcher", "internal/queue", "internal/deadletter",
 			"internal/positions", "internal/framing", "internal/pipeline", "internal/tail",
 			"internal/httpclient", "internal/template", "internal/selfwatch", "internal/jsondoc",
-			"internal/identity", "internal/sourcecache",
+			"internal/identity", "internal/sourcecache", "internal/livetail",
 		},
 		forbidden: append([]string{"internal/monitors", "internal/sinks"}, above...),
 		why:       "only app knows all",

@@ -33,21 +33,17 @@ func runAgent(ctx context.Context, c *call) int {
 	if !ok {
 		return code
 	}
-	cfg := config.Default()
-	if file != "" {
-		var err error
-		if cfg, err = config.Load(file, c.LookupEnv); err != nil {
-			return c.configError(err)
-		}
+	cfg, err := c.load(file)
+	if err != nil {
+		return c.configError(err)
 	}
 	ctx, restore := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
 	defer restore()
 	// After the first signal the next one has its default effect.
 	context.AfterFunc(ctx, restore)
 
-	if err := c.run(ctx, cfg, c.Stdout, newLogger(cfg.Log, c.Stderr)); err != nil {
-		fmt.Fprintf(c.Stderr, "log_capturer: %v\n", err)
-		return ExitFailure
+	if err := c.agent.Run(ctx, cfg, c.Stdout, newLogger(cfg.Log, c.Stderr)); err != nil {
+		return c.failure(ExitFailure, err)
 	}
 	return ExitOK
 }
@@ -153,7 +149,8 @@ Without a command it runs: 'log_capturer' is 'log_capturer run', and
 Commands:
 %s
 Exit codes: 0 done, 1 failure at run time, 2 wrong usage, 3 invalid
-configuration. 'log_capturer help COMMAND' tells more of a command.
+configuration, 4 the agent, the engine or a destination cannot be reached.
+'log_capturer help COMMAND' tells more of a command.
 `
 
 const helpUsage = `Usage: log_capturer help [COMMAND]
@@ -176,7 +173,7 @@ func help(_ context.Context, c *call) int {
 	}
 	var list strings.Builder
 	for _, command := range commands() {
-		fmt.Fprintf(&list, "  %-10s %s\n", command.name, command.summary)
+		fmt.Fprintf(&list, "  %-11s %s\n", command.name, command.summary)
 	}
 	fmt.Fprintf(c.Stdout, usage, list.String())
 	return ExitOK

@@ -28,6 +28,7 @@ type stats struct {
 	inMemoryBytes int64
 	deadByReason  map[string]uint64
 	splits        uint64
+	failures      uint64
 	// failing holds, for each worker, what its request has failed of so far. A
 	// request that fails is not hidden by those that other workers deliver.
 	failing []failing
@@ -114,6 +115,7 @@ func (s *stats) failed(worker int, err error) {
 		f.since = time.Now()
 	}
 	f.failures++
+	s.failures++
 	f.last = err
 }
 
@@ -180,4 +182,20 @@ func (d *Delivery) Accounts() Accounts {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return Accounts{Accepted: s.accepted, Acknowledged: s.acknowledged, InMemory: s.inMemory, DeadLettered: s.dead}
+}
+
+// Load is how full a sink's window is, and how often its destination failed.
+type Load struct {
+	// Bytes is the memory of the batches that wait, out of Capacity.
+	Bytes, Capacity int64
+	// FailedAttempts counts the attempts after which a request was tried again.
+	FailedAttempts uint64
+}
+
+// Load returns the sink's load now.
+func (d *Delivery) Load() Load {
+	s := d.stats
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Load{Bytes: s.inMemoryBytes, Capacity: s.windowBytes, FailedAttempts: s.failures}
 }

@@ -136,6 +136,26 @@ func (w *Watcher) goroutines() (Goroutines, []stack) {
 	return w.counted, w.stacks
 }
 
+// Usage is what the process uses of the machine. A number that cannot be read is
+// zero.
+type Usage struct {
+	Goroutines, OpenFDs int
+	ResidentBytes       int64
+	CPU                 time.Duration
+}
+
+// Usage measures the process.
+func (w *Watcher) Usage() Usage {
+	census := w.Census()
+	u := Usage{Goroutines: census.Goroutines.Total, ResidentBytes: census.ResidentBytes}
+	if census.FDs != nil {
+		u.OpenFDs = census.FDs.Total
+	}
+	// Where it cannot be read, the rest is still worth showing.
+	u.CPU, _ = cpuTime()
+	return u
+}
+
 // goVersion returns the version of Go that the program was built with.
 func goVersion() string {
 	info, ok := debug.ReadBuildInfo()

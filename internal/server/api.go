@@ -19,6 +19,7 @@ func (s *Server) apiHandler() http.Handler {
 	if s.opts.SupportBundle != nil {
 		mux.Handle("/api/v1/support-bundle", sameOrigin.Handler(http.HandlerFunc(s.serveBundle)))
 	}
+	mux.Handle("/api/v1/tail", get(http.HandlerFunc(s.serveTail)))
 	mux.Handle("/{$}", get(http.HandlerFunc(s.servePage)))
 	mux.Handle("/", notFound)
 	return mux

@@ -4,8 +4,8 @@
 // It owns three listeners, each with its own address and each of which may be
 // off:
 //
-//   - the API: /health, /ready, /api/v1/status, /api/v1/containers, and a page
-//     for people at /
+//   - the API: /health, /ready, /api/v1/status, /api/v1/containers,
+//     /api/v1/tail, and a page for people at /
 //   - metrics: /metrics
 //   - pprof: /debug/pprof/
 //
@@ -32,6 +32,7 @@ import (
 
 	"log_capturer/internal/health"
 	"log_capturer/internal/lifetime"
+	"log_capturer/internal/livetail"
 )
 
 // Options says what to show, and where.
@@ -57,6 +58,8 @@ type Options struct {
 	// SupportBundle writes an archive for a bug report, without secrets. Nil
 	// serves nothing.
 	SupportBundle func(w io.Writer) error
+	// Tail is where those who watch lines get them. Nil means that nobody can.
+	Tail *livetail.Hub
 	// Logger gets what goes wrong between requests.
 	Logger *slog.Logger
 }
