@@ -17,26 +17,42 @@ import (
 // nanoseconds since the Unix epoch.
 const stampField = "ts="
 
+var services = []string{"checkout", "inventory", "session", "payment", "gateway", "profile", "search", "shipment"}
+
+var browsers = []string{
+	"Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0",
+	"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/141.0.0.0 Safari/537.36",
+	"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 Safari/605.1.15",
+	"kube-probe/1.33 (readiness of the shop, every two seconds from every node)",
+}
+
+// pick2 returns a nine times in ten, else b.
+func pick2(random *rand.Rand, a, b int) int {
+	if random.IntN(10) == 0 {
+		return b
+	}
+	return a
+}
+
 // appendLine appends a line like those of real services, 150 to 250 bytes long
 // and without its newline: in turn of an access log, logfmt and JSON. Every line
 // tells when it was written.
 func appendLine(b []byte, random *rand.Rand, n int, now time.Time) []byte {
 	stamp := func() { b = strconv.AppendInt(append(b, stampField...), now.UnixNano(), 10) }
-	words := [...]string{"checkout", "inventory", "session", "payment", "gateway", "profile", "search", "shipment"}
-	word := func() string { return words[random.IntN(len(words))] }
+	pick := func(of []string) string { return of[random.IntN(len(of))] }
 	switch n % 3 {
 	case 0:
-		b = fmt.Appendf(b, `10.%d.%d.%d - - [%s] "GET /api/v2/%s/%d?page=%d HTTP/1.1" %d %d "https://shop.example.com/%s" "Mozilla/5.0 (X11; Linux x86_64)" `,
-			random.IntN(256), random.IntN(256), random.IntN(256), now.UTC().Format("02/Jan/2006:15:04:05 -0700"),
-			word(), random.IntN(1e6), random.IntN(50), 200+random.IntN(4)*100, random.IntN(1e5), word())
+		b = fmt.Appendf(b, `10.4.%d.%d - - [%s] "GET /api/v2/%s/%d HTTP/1.1" %d %d "-" "%s" `,
+			random.IntN(8), random.IntN(256), now.UTC().Format("02/Jan/2006:15:04:05 -0700"),
+			pick(services), random.IntN(1e5), pick2(random, 200, 304), random.IntN(1e5), pick(browsers))
 		stamp()
 	case 1:
-		b = fmt.Appendf(b, `level=info service=%s method=POST path=/v1/%s/%d status=%d duration_ms=%d bytes=%d trace_id=%016x%016x user=%d msg="request completed" `,
-			word(), word(), random.IntN(1e6), 200+random.IntN(4)*100, random.IntN(2000), random.IntN(1e5), random.Uint64(), random.Uint64(), random.IntN(1e6))
+		b = fmt.Appendf(b, `time=%s level=info service=%s method=POST path=/v1/%s/items status=%d duration_ms=%d trace_id=%016x msg="request completed" `,
+			now.UTC().Format(time.RFC3339), pick(services), pick(services), pick2(random, 200, 201), random.IntN(2000), random.Uint64())
 		stamp()
 	default:
-		b = fmt.Appendf(b, `{"level":"warn","service":"%s","component":"%s","request_id":"%016x","user_id":%d,"elapsed_ms":%d,"retry":%t,"message":"upstream answered late","meta":"`,
-			word(), word(), random.Uint64(), random.IntN(1e6), random.IntN(5000), random.IntN(2) == 0)
+		b = fmt.Appendf(b, `{"level":"warn","service":"%s","logger":"com.example.shop.%s","user_id":%d,"elapsed_ms":%d,"message":"upstream answered late, trying the next one","meta":"`,
+			pick(services), pick(services), random.IntN(1e5), random.IntN(5000))
 		stamp()
 		b = append(b, `"}`...)
 	}
