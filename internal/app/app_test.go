@@ -80,6 +80,7 @@ func TestEveryTypeOfSink(t *testing.T) {
 	f("elasticsearch", `, cloud_id: "a:Zm91bmQuaW8kYWJj"`, "elasticsearch in Elastic Cloud")
 	f("splunk", `, url: "http://127.0.0.1:1", token: s3cret`, "splunk at http://127.0.0.1:1")
 	f("splunk", `, url: "http://127.0.0.1:1", token: s3cret, endpoint: raw, acknowledge: true`, "splunk at http://127.0.0.1:1")
+	f("otlp", `, url: "http://127.0.0.1:1", protocol: grpc`, "otlp at http://127.0.0.1:1")
 	f("http", `, url: "http://127.0.0.1:1/a?key=s3cret", basic_auth: {username: u, password: p}, headers: {A: b}`, "http at http://127.0.0.1:1/a")
 	f("stdout", ", format: text", "stdout")
 	for _, typ := range config.SinkTypes() {

@@ -15,6 +15,7 @@ import (
 	"log_capturer/internal/sinks/httpjson"
 	"log_capturer/internal/sinks/localfile"
 	"log_capturer/internal/sinks/loki"
+	"log_capturer/internal/sinks/otlp"
 	"log_capturer/internal/sinks/splunk"
 	"log_capturer/internal/sinks/stdout"
 )
@@ -91,6 +92,16 @@ func (a *app) makeSink(c config.Sink) (*sink, error) {
 			return nil, err
 		}
 		target, s.close = events, events.Close
+	case config.TypeOTLP:
+		export, err := otlp.New(otlp.Options{
+			URL: c.OTLP.URL, Protocol: otlp.Protocol(c.OTLP.Protocol), Resource: c.OTLP.ResourceAttributes,
+			Severity: c.OTLP.Severity, UID: c.OTLP.RecordUID, Gzip: c.OTLP.Compress == "gzip",
+			Client: clientOptions(c.OTLP.Auth, c.OTLP.Connection, c.Delivery), Logger: logger,
+		})
+		if err != nil {
+			return nil, err
+		}
+		target, s.close = export, export.Close
 	case config.TypeHTTP:
 		post, err := httpjson.New(httpjson.Options{
 			URL: c.HTTP.URL, Documents: documents(c.HTTP.Documents), Gzip: c.HTTP.Compress == "gzip",

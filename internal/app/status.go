@@ -82,6 +82,8 @@ func destination(c config.Sink, dataDir string) string {
 		return c.Type + " at " + strings.Join(hosts, ", ")
 	case c.Splunk != nil:
 		return c.Type + " at " + withoutQuery(c.Splunk.URL)
+	case c.OTLP != nil:
+		return c.Type + " at " + withoutQuery(c.OTLP.URL)
 	case c.HTTP != nil:
 		return c.Type + " at " + withoutQuery(c.HTTP.URL)
 	}

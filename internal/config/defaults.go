@@ -111,6 +111,20 @@ func defaultSink(typ string) Sink {
 			},
 			Compress: "gzip",
 		}
+	case TypeOTLP:
+		sink.OTLP = &OTLP{
+			Protocol: "http",
+			ResourceAttributes: map[string]string{
+				"container.id":           "{container_id}",
+				"container.name":         "{container_name}",
+				"container.image.name":   "{image}",
+				"host.name":              "{host}",
+				"docker.compose.project": "{compose_project}",
+				"docker.compose.service": "{compose_service}",
+			},
+			Severity: true,
+			Compress: "gzip",
+		}
 	case TypeHTTP:
 		sink.HTTP = &HTTP{Compress: "gzip", Documents: defaultDocuments()}
 	case TypeStdout:

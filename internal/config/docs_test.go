@@ -32,6 +32,7 @@ func TestDocs(t *testing.T) {
 		"loki":          table(comments, "", *loki.Loki, nil),
 		"elasticsearch": table(comments, "", *defaultSink(TypeElasticsearch).Elasticsearch, nil),
 		"splunk":        table(comments, "", *defaultSink(TypeSplunk).Splunk, nil),
+		"otlp":          table(comments, "", *defaultSink(TypeOTLP).OTLP, nil),
 		"http":          table(comments, "", *defaultSink(TypeHTTP).HTTP, nil),
 		"stdout":        table(comments, "", *defaultSink(TypeStdout).Stdout, nil),
 		"listeners": table(comments, "server.", cfg.Server, nil) + tableRows(comments, "metrics.", cfg.Metrics, nil) +

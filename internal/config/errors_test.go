@@ -232,6 +232,12 @@ func TestBadConfigs(t *testing.T) {
 			`c.yaml:16:17: sinks[2].fields.cut: a field cannot have the name "cut"; rename it`,
 			`c.yaml:17:28: sinks[2].headers.Authorization: the sink's credentials set this header; leave one of them out`,
 		}},
+		{"otlp", "sinks:\n- type: otlp\n  protocol: grpc\n  resource_attributes: {a: '{stream}', '': b}\n- type: otlp\n  name: b\n  url: collector:4318", []string{
+			`c.yaml:2:3: sinks[0].url: url is missing; give the address of the destination, as in http://collector:4317`,
+			`c.yaml:4:28: sinks[0].resource_attributes.a: {stream}, {date} and {hour} have no place here: a record has its stream and its time by itself`,
+			`c.yaml:4:44: sinks[0].resource_attributes.: an attribute needs a name`,
+			`c.yaml:7:8: sinks[1].url: want an address such as http://collector:4318 or https://logs.example.com`,
+		}},
 		{"http", "sinks:\n- type: http\n  url: logs:80/a\n  compress: zip\n- type: http\n  name: b\n  fields: {line: x}\n  headers: {'a b': c}", []string{
 			`c.yaml:3:8: sinks[0].url: want an address such as http://logs:9428/insert/jsonline or https://logs.example.com`,
 			`c.yaml:4:13: sinks[0].compress: want gzip or none, not "zip"; did you mean "gzip"?`,

@@ -11,10 +11,11 @@ const (
 
 	TypeElasticsearch = "elasticsearch"
 	TypeSplunk        = "splunk"
+	TypeOTLP          = "otlp"
 )
 
 // sinkTypes are the valid types, in the order in which documents list them.
-var sinkTypes = []string{TypeLocalFile, TypeLoki, TypeElasticsearch, TypeSplunk, TypeHTTP, TypeStdout}
+var sinkTypes = []string{TypeLocalFile, TypeLoki, TypeElasticsearch, TypeSplunk, TypeOTLP, TypeHTTP, TypeStdout}
 
 // SinkTypes returns the valid types of sinks.
 func SinkTypes() []string { return slices.Clone(sinkTypes) }
@@ -37,6 +38,7 @@ type Sink struct {
 
 	Elasticsearch *Elasticsearch `yaml:",inline"`
 	Splunk        *Splunk        `yaml:",inline"`
+	OTLP          *OTLP          `yaml:",inline"`
 }
 
 // Delivery holds what sinks of every type have in common.
@@ -179,6 +181,29 @@ type Splunk struct {
 	Fields map[string]string `yaml:"fields"`
 	// How requests are compressed.
 	Compress   string     `yaml:"compress" oneof:"gzip none"`
+	Connection Connection `yaml:",inline"`
+}
+
+// OTLP holds the keys of a sink of type otlp.
+type OTLP struct {
+	// The address of the destination, as in `http://collector:4318`, or
+	// `http://collector:4317` over gRPC.
+	URL string `yaml:"url"`
+	// How requests travel: over HTTP with protobuf, or over gRPC.
+	Protocol string `yaml:"protocol" oneof:"http grpc"`
+	// Names and templates of the attributes of a record's resource, which must
+	// not depend on its stream. One that turns out empty is left out. Setting
+	// this key replaces the default.
+	ResourceAttributes map[string]string `yaml:"resource_attributes"`
+	// Whether the severity of a record is looked for in the beginning of its
+	// line: `WARN` by itself, or `level=warn`.
+	Severity bool `yaml:"severity"`
+	// Whether records have the attribute `log.record.uid`, which is the same in
+	// every attempt and after every restart, so that repeats can be told.
+	RecordUID bool `yaml:"record_uid"`
+	// How requests are compressed.
+	Compress   string     `yaml:"compress" oneof:"gzip none"`
+	Auth       HTTPAuth   `yaml:",inline"`
 	Connection Connection `yaml:",inline"`
 }
 

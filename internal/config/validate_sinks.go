@@ -38,6 +38,8 @@ func (v validator) sinks(c *Config) {
 			v.elasticsearch(s.Elasticsearch, path)
 		case s.Splunk != nil:
 			v.splunk(s.Splunk, path)
+		case s.OTLP != nil:
+			v.otlp(s.OTLP, path)
 		case s.HTTP != nil:
 			v.http(s.HTTP, path)
 		case s.Stdout != nil:

@@ -25,7 +25,13 @@ type Response struct {
 	Truncated bool
 	// Message is the body as one short line that may be shown.
 	Message string
+
+	secrets []string
 }
+
+// Shown returns a text of the answer, from a header say, as one short line that
+// may be shown.
+func (r *Response) Shown(text string) string { return message([]byte(text), r.secrets) }
 
 // maxMessageBytes bounds Response.Message.
 const maxMessageBytes = 512
@@ -40,7 +46,7 @@ func readResponse(res *http.Response, limit int, secrets []string) (*Response, e
 	if err != nil {
 		return nil, fmt.Errorf("read the answer: %w", err)
 	}
-	r := &Response{Status: res.StatusCode, Header: res.Header, Trailer: res.Trailer, Body: body}
+	r := &Response{Status: res.StatusCode, Header: res.Header, Trailer: res.Trailer, Body: body, secrets: secrets}
 	if len(body) > limit {
 		r.Body, r.Truncated = body[:limit], true
 		// What is drained keeps the connection; what can't be is not missed.

@@ -162,6 +162,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	case Lost:
 		panic(http.ErrAbortHandler)
 	}
+	if answer.Status == 0 {
+		answer.Status = http.StatusOK
+	}
 	for name := range answer.Trailer {
 		w.Header().Add("Trailer", name)
 	}
@@ -231,9 +234,6 @@ func (s *Server) keep(a Answer) Answer {
 		return Answer{Status: http.StatusBadRequest, Body: a.Violation}
 	}
 	s.lines = append(s.lines, a.Store...)
-	if a.Status == 0 {
-		a.Status = http.StatusOK
-	}
 	return a
 }
 
