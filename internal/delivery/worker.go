@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"log_capturer/internal/deadletter"
+	"log_capturer/internal/planted"
 	"log_capturer/internal/positions"
 	"log_capturer/internal/queue"
 	"log_capturer/internal/record"
@@ -133,6 +134,11 @@ func (w *worker) deliver(ctx context.Context, req *Request) error {
 	count := req.Len()
 	if count == 0 {
 		return w.commit(ctx, req, 0, 0)
+	}
+	if planted.Fault == planted.CursorBeforeDelivery {
+		if err := w.plantedCommit(ctx, req); err != nil {
+			return err
+		}
 	}
 	req.Body, req.Encoded = w.body, false
 	defer func() { req.Body = nil }()

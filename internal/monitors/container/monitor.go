@@ -162,6 +162,7 @@ type result struct {
 
 // New returns a monitor. It starts nothing.
 func New(opts Options) *Monitor {
+	opts.Engine = plantEngine(opts.Engine)
 	opts.patience = cmp.Or(opts.patience, streamPatience)
 	opts.openPatience = cmp.Or(opts.openPatience, openTimeout)
 	return &Monitor{

@@ -56,6 +56,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			return code
 		}
 		err = runScenarios(ctx, o, stdout)
+	case "controls":
+		var o controlOptions
+		flags := o.flags(stderr)
+		if code, ok := parseNames(flags, args[1:], &o.names); !ok {
+			return code
+		}
+		err = runControls(ctx, o, stdout)
 	case "spawn":
 		var o spawnOptions
 		if code, ok := parse(o.flags(stderr), args[1:]); !ok {

@@ -45,6 +45,8 @@ const (
 	// of file descriptors by kind.
 	byComponent = "goroutines."
 	byKind      = "fds."
+	// overdueOf begins the columns of overdue goroutines by component.
+	overdueOf = "overdue."
 )
 
 // reading is what the lab saw at one moment: numbers by column. What could not
@@ -235,6 +237,9 @@ func observeAgent(ctx context.Context, p *process, r *reading) error {
 	}
 	for _, s := range samples.Find("log_capturer_goroutines_by_component") {
 		r.values[byComponent+s.Labels["component"]] = s.Value
+	}
+	for _, s := range samples.Find("log_capturer_overdue_goroutines_total") {
+		r.values[overdueOf+s.Labels["component"]] = s.Value
 	}
 	for _, state := range []string{"reading", "waiting", "idle"} {
 		n, _ := samples.Sum("log_capturer_containers", "state", state)

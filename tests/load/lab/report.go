@@ -55,21 +55,32 @@ func (o *outcome) facts() [][2]string {
 		return facts
 	}
 	first, last := up[0], up[len(up)-1]
-	rotations := increase(up.of(colRotations))
 	facts = append(facts,
-		[2]string{"rotations", fmt.Sprintf("%.0f", rotations)},
+		[2]string{"rotations", fmt.Sprintf("%.0f", increase(up.of(colRotations)))},
 		[2]string{"streams opened anew for another reason", fmt.Sprintf("%.0f", increase(up.of(colReopens)))},
 		[2]string{"goroutines", fmt.Sprintf("%.0f at first, %.0f at last", first.get(colGoroutines), last.get(colGoroutines))},
 		[2]string{"file descriptors", fmt.Sprintf("%.0f at first, %.0f at last", first.get(colFDs), last.get(colFDs))},
 	)
-	if rotations > 0 {
+	if goroutines, fds, ok := o.perRotation(); ok {
 		facts = append(facts,
-			[2]string{"goroutines a rotation", fmt.Sprintf("%+.3f", (last.get(colGoroutines)-first.get(colGoroutines))/rotations)},
-			[2]string{"file descriptors a rotation", fmt.Sprintf("%+.3f", (last.get(colFDs)-first.get(colFDs))/rotations)})
+			[2]string{"goroutines a rotation", fmt.Sprintf("%+.3f", goroutines)},
+			[2]string{"file descriptors a rotation", fmt.Sprintf("%+.3f", fds)})
 	}
 	return append(facts,
 		[2]string{"memory", fmt.Sprintf("%.1f MiB at first, %.1f MiB at last", first.get(colMemory)/(1<<20), last.get(colMemory)/(1<<20))},
 		[2]string{"processor time", fmt.Sprintf("%.2f %% of a core", 100*increase(up.of(colCPU))/last.at.Sub(first.at).Seconds())})
+}
+
+// perRotation returns by how many goroutines and file descriptors the agent grew
+// for each rotation after the warm-up, and false when there was none.
+func (o *outcome) perRotation() (goroutines, fds float64, ok bool) {
+	h := o.history.after(o.begin.Add(time.Duration(o.scenario.WarmUp))).up()
+	rotations := increase(h.of(colRotations))
+	if rotations == 0 {
+		return 0, 0, false
+	}
+	first, last := h[0], h[len(h)-1]
+	return (last.get(colGoroutines) - first.get(colGoroutines)) / rotations, (last.get(colFDs) - first.get(colFDs)) / rotations, true
 }
 
 // cell makes a text fit for a cell of a Markdown table.

@@ -71,7 +71,7 @@ func runScenarios(ctx context.Context, o runOptions, stdout io.Writer) error {
 	}
 	failed := false
 	for _, s := range scenarios {
-		rows, err := runScenario(ctx, s, o, stdout)
+		_, rows, err := runScenario(ctx, s, o, stdout)
 		if err != nil {
 			return err
 		}
@@ -86,13 +86,13 @@ func runScenarios(ctx context.Context, o runOptions, stdout io.Writer) error {
 }
 
 // runScenario runs one scenario, writes its reports and returns its table.
-func runScenario(ctx context.Context, s *scenario, o runOptions, stdout io.Writer) ([]row, error) {
+func runScenario(ctx context.Context, s *scenario, o runOptions, stdout io.Writer) (*outcome, []row, error) {
 	dir, err := filepath.Abs(filepath.Join(o.out, s.Name))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o755)); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	fmt.Fprintf(stdout, "%s: %s; %v\n", s.Name, s.About, s.Duration)
 	if o.agent == "" {
@@ -103,16 +103,16 @@ func runScenario(ctx context.Context, s *scenario, o runOptions, stdout io.Write
 			experiment = "goroutineleakprofile"
 		}
 		if err := buildAgent(ctx, o.agent, o.tags, experiment); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	result, err := (&bed{scenario: s, dir: dir, out: stdout}).run(ctx, o.agent)
 	if err != nil {
-		return nil, fmt.Errorf("scenario %s: %w", s.Name, err)
+		return nil, nil, fmt.Errorf("scenario %s: %w", s.Name, err)
 	}
 	rows := result.judge()
 	if err := writeReports(dir, result, rows); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	fmt.Fprintln(stdout)
 	verdict := "PASS"
@@ -120,7 +120,7 @@ func runScenario(ctx context.Context, s *scenario, o runOptions, stdout io.Write
 		verdict = "FAIL"
 	}
 	fmt.Fprintf(stdout, "\n%s %s; reports are in %s\n\n", verdict, s.Name, dir)
-	return rows, nil
+	return result, rows, nil
 }
 
 // bed is where a scenario is run: engine, containers, destination and agent.
