@@ -35,7 +35,7 @@ var importRules = []importRule{
 	},
 	{
 		packages: []string{"internal/cli"},
-		only:     []string{"internal/config", "internal/client", "internal/server"},
+		only:     []string{"internal/config", "internal/client", "internal/server", "internal/lifetime"},
 		why:      "the commands read the config, ask a running agent, and get what runs as a function",
 	},
 	{

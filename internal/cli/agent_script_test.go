@@ -3,6 +3,8 @@ package cli
 import (
 	"fmt"
 	"maps"
+	"os/exec"
+	"regexp"
 	"strconv"
 	"strings"
 	"testing"
@@ -23,13 +25,14 @@ type scene struct {
 	config     string
 }
 
-// newScene starts an agent with two containers: web, which runs, and old, which
-// has stopped.
+// newScene starts an agent with three containers: web and busy, which run, and
+// old, which has stopped.
 func newScene(t *testing.T, config string) *scene {
 	t.Helper()
 	s := &scene{engine: fakeengine.New(t, fakeengine.Options{}), containers: map[string]*fakeengine.Container{}}
 	at := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
 	s.containers["web"] = s.engine.Add(fakeengine.Config{Name: "web", Image: "nginx:1", ID: strings.Repeat("a", 64)})
+	s.containers["busy"] = s.engine.Add(fakeengine.Config{Name: "busy", Image: "worker:3", ID: strings.Repeat("c", 64)})
 	s.containers["old"] = s.engine.Add(fakeengine.Config{
 		Name: "old", Image: "batch:2", ID: strings.Repeat("b", 64), State: fakeengine.Exited,
 		Log: []fakeengine.Entry{fakeengine.Line(record.Stdout, at, "one"), fakeengine.Line(record.Stderr, at.Add(1), "two")},
@@ -54,6 +57,7 @@ func TestAgentScripts(t *testing.T) {
 		ts.Check(err)
 		s.say(args[0], map[string]record.Stream{"stdout": record.Stdout, "stderr": record.Stderr}[args[1]], args[2], n)
 	}
+	cmds["screen"] = screenShows
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/agent",
 		RequireExplicitExec: true,
@@ -63,9 +67,36 @@ func TestAgentScripts(t *testing.T) {
 			env.Setenv("API", s.agent.API)
 			env.Setenv("DATA_DIR", s.agent.DataDir)
 			env.Setenv("ENGINE", s.engine.Host())
+			env.Setenv("TERM", "xterm")
+			env.Defer(func() {
+				// No error is worth telling: most scripts start no tmux.
+				exec.Command("tmux", "-S", env.WorkDir+"/tmux", "kill-server").Run()
+			})
 			return nil
 		},
 	})
+}
+
+// screenShows waits until the script's terminal, in tmux, matches a pattern:
+// screen PATTERN. With ! it holds that the terminal does not match now.
+func screenShows(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: [!] screen PATTERN")
+	}
+	pattern, err := regexp.Compile(args[0])
+	ts.Check(err)
+	for deadline := time.Now().Add(time.Minute); ; <-time.After(20 * time.Millisecond) {
+		shown, err := exec.Command("tmux", "-S", ts.MkAbs("tmux"), "capture-pane", "-p").CombinedOutput()
+		if err != nil {
+			ts.Fatalf("%v: %s", err, shown)
+		}
+		switch {
+		case pattern.Match(shown) != neg:
+			return
+		case neg || time.Now().After(deadline):
+			ts.Fatalf("the screen is\n%s", shown)
+		}
+	}
 }
 
 // say appends n numbered lines to a container's log.

@@ -73,6 +73,7 @@ func commands() []*command {
 		{"run", "capture logs until told to stop", runUsage, runAgent},
 		{"validate", "check a configuration", validateUsage, validate},
 		{"tail", "show lines as a running agent accepts them", tailUsage, tail},
+		{"top", "show what a running agent does, and keep that up to date", topUsage, top},
 		{"containers", "list what a running agent knows of the containers", containersUsage, containers},
 		{"config", "print the configuration that is in effect", configUsage, configure},
 		{"version", "print the version", versionUsage, version},
