@@ -260,11 +260,12 @@ func (s *stream) each(ctx context.Context, opts LogsOptions, step func() error) 
 	defer body.Close()
 	buffer := readBuffers.Get().(*[]byte)
 	defer readBuffers.Put(buffer)
+	var gathering gathering
 	for {
 		asked := time.Now()
 		s.status.blockedSince.Store(asked.UnixNano())
 		n, err := body.Read(*buffer)
-		crumbs := n < len(*buffer)/4 && time.Since(asked) < crumbGap
+		wait := gathering.after(n, len(*buffer), time.Since(asked))
 		if n > 0 {
 			s.status.blockedSince.Store(0)
 			s.hint = n
@@ -286,23 +287,14 @@ func (s *stream) each(ctx context.Context, opts LogsOptions, step func() error) 
 			return nil
 		case err != nil:
 			return whyStopped(ctx, err)
-		case crumbs:
+		case wait > 0:
 			select {
 			case <-ctx.Done():
-			case <-time.After(gatherFor):
+			case <-time.After(wait):
 			}
 		}
 	}
 }
-
-// The engine sends each line of a log by itself. Reading them one by one costs a
-// wakeup and a batch for each, so a log that comes in crumbs, a short read in less
-// than crumbGap, is given gatherFor to become a mouthful. Nothing is delayed by
-// more than that, and no line that comes alone is delayed at all.
-const (
-	crumbGap  = 10 * time.Millisecond
-	gatherFor = 4 * time.Millisecond
-)
 
 // whyStopped returns the cause of ctx's end where there is one: it is why a
 // read failed.
