@@ -72,10 +72,10 @@ type Start struct {
 	// is retained.
 	Place  record.Place
 	Oldest bool
-	// Since is until when all was read that had been written before Place, in
-	// Unix nanoseconds. It matters where Place is in nothing that is retained:
-	// files that were not written to since then are not read. Zero means that
-	// nothing is known, and all are read.
+	// Since is what Reader.Written was at Place, in Unix nanoseconds. It matters
+	// where Place is in nothing that is retained: files that were not written to
+	// since then are older, and are not read. Zero means that nothing is known,
+	// and all are read.
 	Since int64
 }
 
@@ -126,8 +126,7 @@ type Reader struct {
 	seen stat
 	// largest is the largest size that the file was seen to have.
 	largest int64
-	// written is when the file was last written to, as far as it was seen, in
-	// Unix nanoseconds; 0 when it is not known.
+	// written is what Written returns; 0 when it is not known.
 	written int64
 	// next is the file after this one, once there is one: this one is read to its
 	// end once more after that.
@@ -171,6 +170,10 @@ func (r *Reader) Used() int64 { return r.used }
 
 // Inode returns the inode number of the file that is being read, 0 for none.
 func (r *Reader) Inode() uint64 { return r.id.Inode }
+
+// Written returns when the file that is being read had been written to last when
+// Next gave the last bytes of it, or found none, in Unix nanoseconds.
+func (r *Reader) Written() int64 { return r.written }
 
 // Close closes the reader's file. Next opens it again where it was; what it
 // held of an unlinked file is lost then, as a Gap.
@@ -282,8 +285,10 @@ func (r *Reader) readChunk(buf []byte) (c Chunk, changed bool, err error) {
 			return Chunk{}, false, err
 		}
 	}
-	r.largest = max(r.largest, end)
-	r.offered = end
+	if err := r.file.refresh(); err != nil {
+		return Chunk{}, false, err
+	}
+	r.written, r.largest, r.offered = r.file.modified, max(r.largest, end), end
 	r.seen, r.next, r.atRest, r.last, r.ended = stat{}, stat{}, false, false, false
 	return r.chunk(buf, n), false, nil
 }

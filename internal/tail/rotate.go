@@ -316,8 +316,8 @@ func (r *Reader) pass() {
 	r.passed = append(r.passed, r.id)
 }
 
-// toOlder goes to the oldest file that was written to since this one was empty
-// and that was not read. It reports whether there is one.
+// toOlder goes to the oldest file before this one that was written to since this
+// one was seen empty, and that was not read. It reports whether there is one.
 func (r *Reader) toOlder() (bool, error) {
 	files, err := r.snapshot()
 	if err != nil {
@@ -325,7 +325,10 @@ func (r *Reader) toOlder() (bool, error) {
 	}
 	for i := range files {
 		f := &files[i]
-		if f.same(r.file.stat) || f.live || f.modified <= r.written {
+		if f.same(r.file.stat) {
+			return false, nil
+		}
+		if f.modified <= r.written {
 			continue
 		}
 		read, err := r.wasRead(f)
@@ -448,6 +451,12 @@ func (r *Reader) atEnd(buf []byte) (Chunk, bool, error) {
 		if live.size < r.offset {
 			return r.truncated()
 		}
+		if r.id.HeadLength == 0 && live.modified > r.written && r.written != 0 {
+			// It is empty, and was not all the time.
+			if moved, err := r.toOlder(); err != nil || moved {
+				return Chunk{}, err != nil, err
+			}
+		}
 		r.rest(live)
 		return Chunk{Kind: Idle}, true, nil
 	}
@@ -487,6 +496,11 @@ func (r *Reader) atEnd(buf []byte) (Chunk, bool, error) {
 		if !r.next.same(next) {
 			r.next = next
 			return Chunk{}, false, nil
+		}
+	}
+	if r.id.HeadLength == 0 && !gone {
+		if moved, err := r.toOlder(); err != nil || moved {
+			return Chunk{}, err != nil, err
 		}
 	}
 	if !r.last {

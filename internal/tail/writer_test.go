@@ -206,19 +206,22 @@ func follow(t tester, w *writer) *follower {
 // bookmark is what a follower can be made to go on from.
 type bookmark struct {
 	place record.Place
-	since time.Time
+	since int64
 	got   int
 }
 
 func (f *follower) bookmark() bookmark {
-	return bookmark{f.reader.Place(), f.w.now, len(f.got)}
+	for len(f.reader.out) > 0 {
+		f.step() // a gap that was found out is told before the place behind it
+	}
+	return bookmark{f.reader.Place(), f.reader.Written(), len(f.got)}
 }
 
 // restart goes on with a new reader from a bookmark.
 func (f *follower) restart(b bookmark) {
 	f.reader.Close()
 	f.got = f.got[:b.got]
-	f.reader = NewReader(f.reader.log, Start{Place: b.place, Since: b.since.UnixNano()}, f.opts)
+	f.reader = NewReader(f.reader.log, Start{Place: b.place, Since: b.since}, f.opts)
 }
 
 // step makes one step, and reports whether there is more.
