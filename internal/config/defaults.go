@@ -15,6 +15,7 @@ func Default() *Config {
 		Log:     Log{Level: "info", Format: "text"},
 		ContainerMonitor: ContainerMonitor{
 			Enabled:           true,
+			Transport:         "auto",
 			StartAt:           "beginning",
 			MaxStreams:        50,
 			RotationInterval:  Duration(5 * time.Minute),

@@ -73,6 +73,9 @@ func (v validator) config(c *Config) {
 
 func (v validator) containerMonitor(m *ContainerMonitor) {
 	v.dockerHost(m.DockerHost)
+	if m.DataRoot != "" && !strings.HasPrefix(m.DataRoot, "/") {
+		v.wrong("container_monitor.data_root", "want an absolute path, as in /var/lib/docker, not %q", shorten(m.DataRoot))
+	}
 	v.patterns("names", m.Include.Names, m.Exclude.Names)
 	v.patterns("images", m.Include.Images, m.Exclude.Images)
 	v.patterns("labels", m.Include.Labels, m.Exclude.Labels)

@@ -234,6 +234,37 @@ func TestBatchKeepsLines(t *testing.T) {
 	}
 }
 
+func TestRoomIsNotCopied(t *testing.T) {
+	b := record.NewBatch(&record.Source{}, 10)
+	defer b.Release()
+	var want []string
+	for i := range 1000 {
+		line := fmt.Sprintf("line %d", i)
+		room := b.Room(100)
+		n := copy(room, line)
+		switch i % 3 {
+		case 0: // the line is not at the front of the room
+			line = line[1:]
+			b.Append(record.Record{}, room[1:n])
+		case 1: // nor in it at all
+			b.Append(record.Record{}, []byte(line))
+		default:
+			b.Append(record.Record{}, room[:n])
+		}
+		want = append(want, line)
+	}
+	for i := range b.Records {
+		if got := string(b.Line(&b.Records[i])); got != want[i] {
+			t.Fatalf("line %d = %q, want %q", i, got, want[i])
+		}
+	}
+	before := b.LineBytes()
+	b.Append(record.Record{}, b.Room(5)[:0])
+	if b.LineBytes() != before {
+		t.Errorf("an empty line has %d bytes", b.LineBytes()-before)
+	}
+}
+
 func TestPoolLeavesNothingBehind(t *testing.T) {
 	for size := 1; size < 1<<21; size *= 4 {
 		for range 100 {
