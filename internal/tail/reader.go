@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"syscall"
 	"time"
 
 	"log_capturer/internal/record"
@@ -14,7 +15,7 @@ type Kind int
 
 // The kinds.
 const (
-	// Idle: all that the log holds now was given.
+	// Idle: all that the log holds now was given, or it is not there yet.
 	Idle Kind = iota
 	// Data: Chunk.Data has bytes, or Chunk.Last is set.
 	Data
@@ -43,6 +44,8 @@ type Chunk struct {
 	// known of them. Reason says what happened.
 	Lost   int64
 	Reason string
+	// NotFound says of a Gap that Start.Place is in nothing that is retained.
+	NotFound bool
 
 	file record.FileID
 	// space is the buffer from which Data is a part, with what is before Data in
@@ -141,6 +144,10 @@ type Reader struct {
 	out []Chunk
 	// passed are the files that were read before this one, the latest at the end.
 	passed []record.FileID
+	// resuming says that the place is that of Start, and was not found yet.
+	resuming bool
+	// opened is when the file was opened.
+	opened time.Time
 }
 
 // NewReader returns a reader of log. It opens nothing yet.
@@ -148,15 +155,24 @@ func NewReader(log Log, start Start, opts Options) *Reader {
 	if opts.Now == nil {
 		opts.Now = time.Now
 	}
-	r := &Reader{
-		log: log, opts: opts, fresh: start.Place.IsZero(), oldest: start.Oldest,
+	r := &Reader{log: log, opts: opts}
+	r.Reset(start)
+	return r
+}
+
+// Reset has the reader begin anew. A chunk that it gave before must not be used
+// any more.
+func (r *Reader) Reset(start Start) {
+	r.file.close()
+	*r = Reader{
+		log: r.log, opts: r.opts, used: r.used,
+		fresh: start.Place.IsZero(), oldest: start.Oldest, resuming: !start.Place.IsZero(),
 		id: start.Place.File, offset: start.Place.Offset, tailHash: start.Place.Tail, written: start.Since,
 	}
 	if r.offset == 0 {
 		r.tail = []byte{}
 	}
 	r.offered = r.offset
-	return r
 }
 
 // Path returns the path of the live file.
@@ -168,12 +184,24 @@ func (r *Reader) IsOpen() bool { return r.file != nil }
 // Used returns how many bytes were used so far, of all files.
 func (r *Reader) Used() int64 { return r.used }
 
-// Inode returns the inode number of the file that is being read, 0 for none.
+// Inode returns the inode number of the file that is being read, 0 before the
+// first one was opened.
 func (r *Reader) Inode() uint64 { return r.id.Inode }
 
 // Written returns when the file that is being read had been written to last when
 // Next gave the last bytes of it, or found none, in Unix nanoseconds.
 func (r *Reader) Written() int64 { return r.written }
+
+// mustStay reports whether closing the file would lose it: there is no name by
+// which it could be opened again.
+func (r *Reader) mustStay() bool {
+	info, err := r.file.os.Stat()
+	if err != nil {
+		return false
+	}
+	sys, ok := info.Sys().(*syscall.Stat_t)
+	return ok && sys.Nlink == 0
+}
 
 // Close closes the reader's file. Next opens it again where it was; what it
 // held of an unlinked file is lost then, as a Gap.
@@ -216,6 +244,7 @@ func (r *Reader) turn(buf []byte) (c Chunk, done bool, err error) {
 		if c, done, err = r.open(); err != nil || done || r.file == nil || len(r.out) > 0 {
 			return c, done, err
 		}
+		r.resuming, r.opened = false, time.Now()
 	}
 	c, changed, err := r.readChunk(buf)
 	var torn *damage

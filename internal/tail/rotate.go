@@ -260,7 +260,7 @@ func (r *Reader) openFirst() (Chunk, bool, error) {
 		}
 	}
 	if len(files) == 0 {
-		return Chunk{Kind: Ended}, true, nil
+		return Chunk{Kind: Idle}, true, nil
 	}
 	return Chunk{}, false, r.begin(&files[0])
 }
@@ -302,6 +302,7 @@ func (r *Reader) begin(f *retained) error {
 	r.file, r.id, r.offset, r.offered, r.tail = opened, id, 0, 0, []byte{}
 	r.fresh, r.last, r.ended = false, false, false
 	r.seen, r.next, r.largest, r.written = stat{}, stat{}, opened.size, opened.modified
+	r.opened = time.Now()
 	return nil
 }
 
@@ -385,6 +386,7 @@ func (r *Reader) jump(files []retained, gap *Chunk) (Chunk, bool, error) {
 		r.out = append(r.out, Chunk{Kind: Data, Last: true, file: id})
 	}
 	if gap != nil {
+		gap.NotFound, r.resuming = r.resuming, false
 		r.out = append(r.out, *gap)
 	}
 	return Chunk{}, false, nil
@@ -397,6 +399,7 @@ func (r *Reader) end(gap *Chunk) (Chunk, bool, error) {
 		r.ended = true
 		r.out = append(r.out, Chunk{Kind: Data, Last: true, file: r.id})
 		if gap != nil {
+			gap.NotFound, r.resuming = r.resuming, false
 			r.out = append(r.out, *gap)
 		}
 		return Chunk{}, false, nil

@@ -29,9 +29,9 @@ const (
 type SetOptions struct {
 	// Workers is how many goroutines step members. Default 2.
 	Workers int
-	// MaxOpen is how many files stay open; beyond it those are closed that were
-	// not read for longest. Default 512. Each worker may have three more open
-	// for a moment.
+	// MaxOpen is how many files stay open; at three quarters of it, those begin to
+	// be closed that were not read for longest. Default 512. Each worker may have
+	// three more open for a moment.
 	MaxOpen int
 	// BufferBytes is the size of each worker's buffer, at least MinBuffer.
 	// Default 128 KiB.
@@ -340,15 +340,39 @@ func (s *Set) account(m *Member) {
 	} else {
 		s.open.MoveToBack(m.element)
 	}
-	for e := s.open.Front(); e != nil && s.open.Len() > s.opts.MaxOpen; {
-		next := e.Next()
-		if other := e.Value.(*Member); other.state != memberStepping {
-			other.reader.Close()
-			s.open.Remove(e)
-			other.element = nil
+	s.trim()
+}
+
+// youth is how long an open file is spared while there is room: that of a
+// container that lives for a moment may be gone before it is opened again.
+const youth = 5 * time.Second
+
+// trim closes files until there are no more than MaxOpen, those first that were
+// not read for longest. It looks at a few candidates only, the next call at
+// others. A file that no name leads to any more would be lost, and is closed only
+// where there are twice as many as there should be. The caller holds s.mu.
+func (s *Set) trim() {
+	const looks = 16
+	now := time.Now()
+	element := s.open.Front()
+	for range looks {
+		open := s.open.Len()
+		if element == nil || open <= s.opts.MaxOpen-s.opts.MaxOpen/4 {
+			return
+		}
+		m, next := element.Value.(*Member), element.Next()
+		young := now.Sub(m.reader.opened) < youth
+		switch {
+		case m.state == memberStepping, young && open <= s.opts.MaxOpen:
+		case m.reader.mustStay() && open <= 2*s.opts.MaxOpen:
+			s.open.MoveToBack(element)
+		default:
+			m.reader.Close()
+			s.open.Remove(element)
+			m.element = nil
 			s.closed++
 		}
-		e = next
+		element = next
 	}
 }
 
