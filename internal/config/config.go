@@ -29,6 +29,8 @@ type Config struct {
 	Log Log `yaml:"log"`
 	// How containers are found and read.
 	ContainerMonitor ContainerMonitor `yaml:"container_monitor"`
+	// How plain files are found and read.
+	FileMonitor FileMonitor `yaml:"file_monitor"`
 	// What lies between the monitors and the sinks.
 	Dispatcher Dispatcher `yaml:"dispatcher"`
 	// The destinations. Every record goes to each of them. Without this key

@@ -107,6 +107,7 @@ var homesOf = sync.OnceValue(func() map[string][]string {
 		}
 	}
 	walk(reflect.ValueOf(Default()).Elem(), "", "")
+	walk(reflect.ValueOf(defaultFileSet()), "file_monitor.files[]", "file_monitor.files[]")
 	walk(reflect.ValueOf(Delivery{}), "sinks[]", "sinks[]")
 	walk(reflect.ValueOf(*defaultSink(TypeLocalFile).LocalFile), "sinks[]", "a sink of type "+TypeLocalFile)
 	walk(reflect.ValueOf(*defaultSink(TypeLoki).Loki), "sinks[]", "a sink of type "+TypeLoki)

@@ -24,6 +24,14 @@ func Default() *Config {
 			MaxLineBytes:      mib,
 			PositionRetention: Duration(24 * time.Hour),
 		},
+		FileMonitor: FileMonitor{
+			Enabled:           true,
+			ScanInterval:      Duration(10 * time.Second),
+			RotateWait:        Duration(time.Second),
+			MaxOpenFiles:      512,
+			MaxLineBytes:      mib,
+			PositionRetention: Duration(24 * time.Hour),
+		},
 		Dispatcher: Dispatcher{
 			WindowBytes:     16 * mib,
 			ShutdownTimeout: Duration(30 * time.Second),
@@ -56,7 +64,7 @@ func defaultSink(typ string) Sink {
 		sink.Delivery.Concurrency = 1
 		sink.Delivery.Linger = Duration(50 * time.Millisecond)
 		sink.LocalFile = &LocalFile{
-			Path:     "{data_dir}/logs/{container_name}.log",
+			Path:     "{data_dir}/logs/{source}.log",
 			Format:   "json",
 			Rotate:   Rotate{MaxBytes: 100 * mib},
 			Compress: "zstd",
@@ -70,6 +78,9 @@ func defaultSink(typ string) Sink {
 				"container":       "{container_name}",
 				"compose_project": "{compose_project}",
 				"compose_service": "{compose_service}",
+				"filename":        "{file_path}",
+				"namespace":       "{namespace}",
+				"pod":             "{pod}",
 			},
 			StructuredMetadata: map[string]string{
 				"container_id": "{container_id}",

@@ -67,6 +67,7 @@ func (v validator) config(c *Config) {
 			"a line of container_monitor.max_line_bytes (%s) does not fit into dispatcher.window_bytes (%s)",
 			c.ContainerMonitor.MaxLineBytes, c.Dispatcher.WindowBytes)
 	}
+	v.fileMonitor(c)
 	v.sinks(c)
 	v.listeners(c)
 }
