@@ -57,7 +57,7 @@ var importRules = []importRule{
 		packages: []string{
 			"internal/delivery", "internal/dispatcher", "internal/queue", "internal/deadletter",
 			"internal/positions", "internal/framing", "internal/pipeline", "internal/tail",
-			"internal/httpclient", "internal/template", "internal/selfwatch",
+			"internal/httpclient", "internal/template", "internal/selfwatch", "internal/glob",
 		},
 		forbidden: append([]string{"internal/monitors", "internal/sinks"}, above...),
 		why:       "only app knows all",

@@ -27,10 +27,10 @@ func TestDocs(t *testing.T) {
 		"log":  table(comments, "", cfg.Log, nil), "container_monitor": table(comments, "", cfg.ContainerMonitor, nil),
 		"file_monitor": table(comments, "", cfg.FileMonitor, nil),
 		"files":        table(comments, "", defaultFileSet(), nil),
-		"dispatcher": table(comments, "", cfg.Dispatcher, nil),
-		"sinks":      table(comments, "", loki, file),
-		"local_file": table(comments, "", *file.LocalFile, nil),
-		"loki":       table(comments, "", *loki.Loki, nil),
+		"dispatcher":   table(comments, "", cfg.Dispatcher, nil),
+		"sinks":        table(comments, "", loki, file),
+		"local_file":   table(comments, "", *file.LocalFile, nil),
+		"loki":         table(comments, "", *loki.Loki, nil),
 		"listeners": table(comments, "server.", cfg.Server, nil) + tableRows(comments, "metrics.", cfg.Metrics, nil) +
 			tableRows(comments, "pprof.", cfg.Pprof, nil),
 	}

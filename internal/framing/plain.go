@@ -108,6 +108,14 @@ func (d *Plain) End(p []byte, at int64) error {
 	return d.close(at, record.Unterminated)
 }
 
+// Flush sends the line whose end will not come.
+func (d *Plain) Flush() error {
+	if !d.open {
+		return nil
+	}
+	return d.close(d.time, record.Unterminated)
+}
+
 // take takes a part of a line that begins, if it does, at index i of what is
 // decoded.
 func (d *Plain) take(text []byte, i int, at int64) error {

@@ -13,6 +13,7 @@ func (s *Server) apiHandler() http.Handler {
 	mux.Handle("/ready", get(http.HandlerFunc(s.serveReady)))
 	mux.Handle("/api/v1/status", get(http.HandlerFunc(s.serveStatus)))
 	mux.Handle("/api/v1/containers", get(http.HandlerFunc(s.serveContainers)))
+	mux.Handle("/api/v1/files", get(http.HandlerFunc(s.serveFiles)))
 	mux.Handle("/{$}", get(http.HandlerFunc(s.servePage)))
 	mux.Handle("/", notFound)
 	return mux
@@ -61,7 +62,11 @@ func (s *Server) serveReady(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (s *Server) serveStatus(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, http.StatusOK, s.status(s.containers()))
+	writeJSON(w, http.StatusOK, s.status(s.containers(), s.files()))
+}
+
+func (s *Server) serveFiles(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusOK, s.files())
 }
 
 func (s *Server) serveContainers(w http.ResponseWriter, _ *http.Request) {

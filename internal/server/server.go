@@ -50,6 +50,8 @@ type Options struct {
 	Status func() Status
 	// Containers returns what is known of every container. Nil means none.
 	Containers func() []Container
+	// Files returns what is known of every file. Nil means none.
+	Files func() []File
 	// Logger gets what goes wrong between requests.
 	Logger *slog.Logger
 }

@@ -154,11 +154,11 @@ func IsRotation(base, name string) bool {
 
 // rotation returns the number or date in a rotated file's name.
 func rotation(base, name string) (string, bool) {
-	name = strings.TrimSuffix(name, ".gz")
+	name = trimZip(name)
 	if middle, ok := strings.CutPrefix(name, base); ok && isStamp(middle, 1) {
 		return middle, true
 	}
-	ext := filepath.Ext(base)
+	ext := extension(base)
 	stem := strings.TrimSuffix(base, ext)
 	if ext == "" || stem == "" {
 		return "", false
@@ -170,6 +170,10 @@ func rotation(base, name string) (string, bool) {
 	middle, ok = strings.CutSuffix(middle, ext)
 	return middle, ok && isStamp(middle, dateDigits)
 }
+
+func trimZip(name string) string { return strings.TrimSuffix(name, ".gz") }
+
+func extension(name string) string { return filepath.Ext(name) }
 
 // dateDigits are the fewest digits of a date. app-1.log beside app.log is more
 // likely the log of a second process than what app.log was rotated to.

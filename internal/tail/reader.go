@@ -146,8 +146,9 @@ type Reader struct {
 	passed []record.FileID
 	// resuming says that the place is that of Start, and was not found yet.
 	resuming bool
-	// opened is when the file was opened.
+	// opened is when the file was opened, and device where it is.
 	opened time.Time
+	device uint64
 }
 
 // NewReader returns a reader of log. It opens nothing yet.
@@ -180,6 +181,10 @@ func (r *Reader) Path() string { return r.log.Path }
 
 // IsOpen reports whether the reader holds an open file.
 func (r *Reader) IsOpen() bool { return r.file != nil }
+
+// Device returns the number of the device that the file is on, 0 before the first
+// one was opened.
+func (r *Reader) Device() uint64 { return r.device }
 
 // Used returns how many bytes were used so far, of all files.
 func (r *Reader) Used() int64 { return r.used }
@@ -244,7 +249,7 @@ func (r *Reader) turn(buf []byte) (c Chunk, done bool, err error) {
 		if c, done, err = r.open(); err != nil || done || r.file == nil || len(r.out) > 0 {
 			return c, done, err
 		}
-		r.resuming, r.opened = false, time.Now()
+		r.resuming, r.opened, r.device = false, time.Now(), r.file.device
 	}
 	c, changed, err := r.readChunk(buf)
 	var torn *damage

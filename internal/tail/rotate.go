@@ -302,7 +302,7 @@ func (r *Reader) begin(f *retained) error {
 	r.file, r.id, r.offset, r.offered, r.tail = opened, id, 0, 0, []byte{}
 	r.fresh, r.last, r.ended = false, false, false
 	r.seen, r.next, r.largest, r.written = stat{}, stat{}, opened.size, opened.modified
-	r.opened = time.Now()
+	r.opened, r.device = time.Now(), opened.device
 	return nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -374,6 +375,9 @@ func TestIsRotation(t *testing.T) {
 		t.Helper()
 		if IsRotation(base, name) != want {
 			t.Errorf("IsRotation(%q, %q) is %v", base, name, !want)
+		}
+		if slices.Contains(Bases(name), base) != want {
+			t.Errorf("Bases(%q) = %q, with or without %q", name, Bases(name), base)
 		}
 	}
 	f("app.log", "app.log", false)
