@@ -50,9 +50,11 @@ func NewPlain(opts PlainOptions, emit func(*Line) error) *Plain {
 }
 
 // Start sets how many lines come before what is decoded next, and the time of the
-// last of them.
-func (d *Plain) Start(_ record.Stream, seq uint64, time int64) {
-	d.seq, d.time = seq, max(d.time, time)
+// last of them. A plain file has lines of stdout alone.
+func (d *Plain) Start(s record.Stream, seq uint64, time int64) {
+	if s == record.Stdout {
+		d.seq, d.time = seq, max(d.time, time)
+	}
 }
 
 // Bound returns the place before which all is in lines that were emitted: here,
