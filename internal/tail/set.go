@@ -42,8 +42,10 @@ type SetOptions struct {
 	// kernel watches. Defaults 50ms, 2s, 1s and 15s. With more than 1,000 members
 	// that are not watched, MaxPoll is stretched to 500 looks a second.
 	Poll, MaxPoll, WatchedPoll, MaxWatchedPoll time.Duration
-	// Gather is how long a member that was stepped for little rests before a
-	// change makes it be stepped again. Default 40ms.
+	// Gather is the least time between two sweeps. What has changed since one began
+	// is read with the next one, so that many logs that are written to all the
+	// time are read together, and what is read of them goes on together. Only one
+	// of which a step has read much is stepped again at once. Default 80ms.
 	Gather time.Duration
 	// NoWatch turns the kernel's help off, as on file systems that have none.
 	NoWatch bool
@@ -63,7 +65,7 @@ func (o *SetOptions) setDefaults() {
 	set(&o.MaxPoll, 2*time.Second)
 	set(&o.WatchedPoll, time.Second)
 	set(&o.MaxWatchedPoll, 15*time.Second)
-	set(&o.Gather, 40*time.Millisecond)
+	set(&o.Gather, 80*time.Millisecond)
 	if o.Workers == 0 {
 		o.Workers = 2
 	}
@@ -93,6 +95,8 @@ type Set struct {
 	open    *list.List
 	closed  int64
 	stopped bool
+	// sweep is when the last sweep began.
+	sweep time.Time
 }
 
 // Member is a log in a Set.
@@ -117,8 +121,10 @@ type Member struct {
 	// little that it was not much.
 	stepped, data time.Time
 	little        bool
-	element       *list.Element
-	gone          chan struct{}
+	// swept is set while it waits for the next sweep.
+	swept   bool
+	element *list.Element
+	gone    chan struct{}
 }
 
 type memberState int
@@ -294,22 +300,24 @@ func (s *Set) stepped(m *Member, verdict Verdict, used int64) {
 		s.drop(m)
 	case verdict == Again:
 		s.enqueue(m)
-	case m.woken:
-		s.rest(m, s.soonest(m))
 	default:
 		s.rest(m, now.Add(s.pause(m, now)))
+		if m.woken {
+			s.wake(m)
+		}
 	}
 }
 
 // littleBytes is what a step reads at least to be worth its while.
-const littleBytes = 16 << 10
+const littleBytes = 32 << 10
 
-// soonest returns when a member may be stepped again after a change.
-func (s *Set) soonest(m *Member) time.Time {
+// soonest returns when a member is stepped after a change: with the next sweep,
+// which may be now.
+func (s *Set) soonest(m *Member, now time.Time) time.Time {
 	if !m.little {
-		return m.stepped
+		return now
 	}
-	return m.stepped.Add(s.opts.Gather)
+	return s.sweep.Add(s.opts.Gather)
 }
 
 // pause returns how long a member rests that nobody wakes. It is spread, so that
@@ -381,7 +389,7 @@ func (s *Set) enqueue(m *Member) {
 	if m.index >= 0 {
 		heap.Remove(&s.resting, m.index)
 	}
-	m.state = memberReady
+	m.state, m.swept = memberReady, false
 	s.ready = append(s.ready, m)
 	signal(s.work)
 }
@@ -405,12 +413,17 @@ func (s *Set) wake(m *Member) {
 	case memberStepping:
 		m.woken = true
 	case memberResting:
-		if due := s.soonest(m); due.Before(m.due) {
-			if time.Now().Before(due) {
+		now := time.Now()
+		switch due := s.soonest(m, now); {
+		case due.After(now):
+			if m.swept = true; due.Before(m.due) {
 				s.rest(m, due)
-			} else {
-				s.enqueue(m)
 			}
+		default:
+			if m.little {
+				s.sweep = now
+			}
+			s.enqueue(m)
 		}
 	}
 }
@@ -459,6 +472,9 @@ func (s *Set) tick(now time.Time) time.Duration {
 		if wait := m.due.Sub(now); wait > 0 {
 			// Those that come soon after are taken with it.
 			return wait + 2*time.Millisecond
+		}
+		if m.swept {
+			s.sweep = now
 		}
 		s.enqueue(m)
 	}

@@ -21,6 +21,9 @@ type watcher struct {
 	// kernel is nil while there is none.
 	kernel  *inotify
 	failure error
+	// refuse, where it is set, is why no directory can be watched: tests bring
+	// about with it what the limits of the kernel do.
+	refuse func(path string) error
 }
 
 // watchedDir is a directory with members, or whose new files are of interest.
@@ -106,6 +109,10 @@ func (w *watcher) unuse(d *watchedDir) {
 // begin has the kernel watch d. The caller holds w.mu.
 func (w *watcher) begin(d *watchedDir) {
 	if w.kernel == nil || d.works.Load() {
+		return
+	}
+	if w.refuse != nil {
+		d.failure = w.refuse(d.path)
 		return
 	}
 	if d.number, d.failure = w.kernel.add(d.path); d.failure == nil {
