@@ -25,10 +25,12 @@ import (
 	"log_capturer/internal/deadletter"
 	"log_capturer/internal/delivery"
 	"log_capturer/internal/dispatcher"
+	"log_capturer/internal/glob"
 	"log_capturer/internal/health"
 	"log_capturer/internal/lifetime"
 	"log_capturer/internal/livetail"
 	"log_capturer/internal/monitors/container"
+	"log_capturer/internal/monitors/file"
 	"log_capturer/internal/positions"
 	"log_capturer/internal/selfwatch"
 	"log_capturer/internal/server"
@@ -49,6 +51,7 @@ type app struct {
 	tail        *livetail.Hub
 	engine      *container.Docker
 	monitor     *container.Monitor
+	files       *file.Monitor
 	registry    *prometheus.Registry
 	server      *server.Server
 	reporters   []health.Reporter
@@ -110,6 +113,11 @@ func (a *app) make() error {
 			return err
 		}
 	}
+	if cfg.FileMonitor.Enabled && len(cfg.FileMonitor.Files) > 0 {
+		if err := a.makeFileMonitor(); err != nil {
+			return err
+		}
+	}
 	return a.makeServer()
 }
 
@@ -134,6 +142,49 @@ func (a *app) makeMonitor() error {
 		Known:             a.knownSources, Logger: a.logger,
 	})
 	return nil
+}
+
+func (a *app) makeFileMonitor() error {
+	c := a.config.FileMonitor
+	own, err := filepath.Abs(a.config.DataDir)
+	if err != nil {
+		return fmt.Errorf("find data_dir: %w", err)
+	}
+	options := file.Options{
+		Dispatcher: a.dispatcher, Host: a.host, Own: own,
+		ScanInterval: time.Duration(c.ScanInterval), RotateWait: time.Duration(c.RotateWait),
+		MaxOpenFiles: c.MaxOpenFiles, MaxLineBytes: int(c.MaxLineBytes),
+		PositionRetention: time.Duration(c.PositionRetention),
+		Known:             a.knownSources, Logger: a.logger,
+	}
+	for _, set := range c.Files {
+		age, _ := set.StartAge()
+		files := file.Files{
+			Labels: set.Labels, StartAtEnd: set.StartAt == config.StartAtEnd, StartAge: age, Format: file.Format(set.Format),
+		}
+		if files.Include, err = compileAll(set.Include, glob.Compile); err != nil {
+			return err
+		}
+		if files.Exclude, err = compileAll(set.Exclude, glob.CompileExclude); err != nil {
+			return err
+		}
+		options.Files = append(options.Files, files)
+	}
+	a.files = file.New(options)
+	return nil
+}
+
+// compileAll compiles patterns, which the configuration has checked.
+func compileAll(texts []string, compile func(string) (*glob.Pattern, error)) ([]*glob.Pattern, error) {
+	var patterns []*glob.Pattern
+	for _, text := range texts {
+		p, err := compile(text)
+		if err != nil {
+			return nil, err
+		}
+		patterns = append(patterns, p)
+	}
+	return patterns, nil
 }
 
 // knownSources returns the keys of all sources that have positions.
@@ -167,6 +218,10 @@ func (a *app) makeServer() error {
 		a.registry.MustRegister(a.monitor)
 		reporters = append(reporters, a.monitor)
 	}
+	if a.files != nil {
+		a.registry.MustRegister(a.files)
+		reporters = append(reporters, a.files)
+	}
 	a.reporters = reporters
 	listen := func(l config.Listener) string {
 		if !l.Enabled {
@@ -178,7 +233,7 @@ func (a *app) makeServer() error {
 	a.server, err = server.New(server.Options{
 		API: listen(cfg.Server), Metrics: listen(cfg.Metrics), Pprof: listen(cfg.Pprof),
 		Registry: a.registry, Reporters: reporters, Ready: a.ready,
-		Status: a.status, Containers: a.containers, Tail: a.tail, Logger: a.logger,
+		Status: a.status, Containers: a.containers, Files: a.listFiles, Tail: a.tail, Logger: a.logger,
 		Leaks: func() any { return a.watcher.Leaks() }, SupportBundle: a.supportBundle,
 	})
 	return err
@@ -198,6 +253,9 @@ func (a *app) run(ctx context.Context) error {
 	sources := lifetime.NewGroup(ctx)
 	if a.monitor != nil {
 		sources.Go("container_monitor", a.monitor.Run)
+	}
+	if a.files != nil {
+		sources.Go("file_monitor", a.files.Run)
 	}
 
 	var err error

@@ -31,6 +31,7 @@ func configured(t *testing.T) *config.Config {
 	cfg, err := config.Parse("test.yaml", fmt.Appendf(nil, `
 data_dir: %s
 container_monitor: {docker_host: "unix://%s/no.sock"}
+file_monitor: {files: [{include: ["%s/*.log"]}]}
 sinks:
   - {type: local_file, name: all}
   - {type: local_file, name: errors, path: "{data_dir}/streams/{stream}.log"}
@@ -38,7 +39,7 @@ sinks:
 server: {listen: "127.0.0.1:0"}
 metrics: {listen: "127.0.0.1:0"}
 pprof: {listen: "127.0.0.1:0"}
-`, filepath.Join(dir, "data"), dir), func(string) (string, bool) { return "", false })
+`, filepath.Join(dir, "data"), dir, dir), func(string) (string, bool) { return "", false })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -134,7 +135,7 @@ func TestRun(t *testing.T) {
 	if err := Run(ctx, cfg, &out, quiet()); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{cfg.DataDir + "/logs/", "no.sock", "http://127.0.0.1:", "/metrics", "loki at http://127.0.0.1:1"} {
+	for _, want := range []string{cfg.DataDir + "/logs/", "no.sock", "/*.log", "http://127.0.0.1:", "/metrics", "loki at http://127.0.0.1:1"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("greeting has no %q:\n%s", want, out.String())
 		}

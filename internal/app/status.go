@@ -41,6 +41,11 @@ func (a *app) greet(w io.Writer) {
 	if a.engine != nil {
 		say("  captures  containers of the engine at %s", a.engine.Address())
 	}
+	if a.files != nil {
+		for _, set := range a.config.FileMonitor.Files {
+			say("  captures  files %s", strings.Join(set.Include, ", "))
+		}
+	}
 	for _, s := range a.sinks {
 		say("  delivers  %s: %s", s.config.Name, destination(s.config, a.config.DataDir))
 	}
@@ -129,7 +134,27 @@ func (a *app) ready() error {
 	if a.monitor != nil && !a.monitor.Ready() {
 		return errors.New("the containers have not been listed yet")
 	}
+	if a.files != nil && !a.files.Ready() {
+		return errors.New("the files have not been looked for yet")
+	}
 	return nil
+}
+
+// listFiles returns what is known of every file for the API.
+func (a *app) listFiles() []server.File {
+	if a.files == nil {
+		return nil
+	}
+	var list []server.File
+	for _, f := range a.files.Files() {
+		list = append(list, server.File{
+			Path: f.Path, State: server.State(f.State), Reason: f.Reason, Labels: f.Labels,
+			Namespace: f.Namespace, Pod: f.Pod, Container: f.Container,
+			LagSeconds: f.Lag.Seconds(), Lines: uint64(f.Records), Bytes: uint64(f.Bytes),
+			SuspectedGaps: f.Gaps, LostBytes: uint64(f.LostBytes), LastLine: f.LastLine, Watched: f.Watched,
+		})
+	}
+	return list
 }
 
 // containers returns what is known of every container for the API.

@@ -29,6 +29,8 @@ type Config struct {
 	Log Log `yaml:"log"`
 	// How containers are found and read.
 	ContainerMonitor ContainerMonitor `yaml:"container_monitor"`
+	// How plain files are found and read.
+	FileMonitor FileMonitor `yaml:"file_monitor"`
 	// What lies between the monitors and the sinks.
 	Dispatcher Dispatcher `yaml:"dispatcher"`
 	// The destinations. Every record goes to each of them. Without this key
@@ -70,6 +72,13 @@ type ContainerMonitor struct {
 	// `http://...` or `https://...`. Empty means `$DOCKER_HOST`, or without it
 	// `unix:///var/run/docker.sock`.
 	DockerHost string `yaml:"docker_host"`
+	// How logs are read. `file` is the engine's json-file itself, and costs the
+	// engine nothing; `api` is the engine's API. `auto` reads the file where
+	// there is one that can be read, and changes over when that changes.
+	Transport string `yaml:"transport" oneof:"auto file api"`
+	// The directory in which the agent sees the engine's data directory, when
+	// that is not where the engine has it: in a container, where it is mounted.
+	DataRoot string `yaml:"data_root"`
 	// Where reading starts in a container that was there before the agent saw
 	// it for the first time: at the oldest line that the engine has, or at the
 	// next line to come.

@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/goccy/go-yaml"
 	"go.uber.org/goleak"
@@ -92,6 +93,7 @@ func TestMarshalParsesBack(t *testing.T) {
 	for _, f := range []*Filter{&want.ContainerMonitor.Include, &want.ContainerMonitor.Exclude} {
 		f.Names, f.Images, f.Labels = []string{}, []string{}, []string{}
 	}
+	want.FileMonitor.Files = []FileSet{}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
@@ -108,6 +110,14 @@ container_monitor:
   max_streams: 10
   position_retention: 7d
 dispatcher: {window_bytes: 32MiB}
+file_monitor:
+  rotate_wait: 5s
+  files:
+    - include: ["/srv/{app}/*.log", "/var/log/**/*.log"]
+      exclude: ["*.debug.log"]
+      labels: {team: red}
+      start_at: 1d
+    - {include: ["/var/log/pods/*/*/*.log"], format: cri}
 sinks:
   - type: local_file
     format: text
@@ -134,6 +144,16 @@ server: {enabled: false}
 	check("max_streams", cfg.ContainerMonitor.MaxStreams, 10)
 	check("position_retention", cfg.ContainerMonitor.PositionRetention.String(), "168h")
 	check("heartbeat_interval", cfg.ContainerMonitor.HeartbeatInterval, Default().ContainerMonitor.HeartbeatInterval)
+	check("files", cfg.FileMonitor.Files, []FileSet{
+		{
+			Include: []string{"/srv/{app}/*.log", "/var/log/**/*.log"}, Exclude: []string{"*.debug.log"},
+			Labels: map[string]string{"team": "red"}, StartAt: "1d", Format: "auto",
+		},
+		{Include: []string{"/var/log/pods/*/*/*.log"}, StartAt: "beginning", Format: "cri"},
+	})
+	if age, ok := cfg.FileMonitor.Files[0].StartAge(); !ok || age != 24*time.Hour {
+		t.Errorf("start_at 1d is %v, %v", age, ok)
+	}
 	check("window_bytes", cfg.Dispatcher.WindowBytes, ByteSize(32<<20))
 	check("server", cfg.Server, Listener{Enabled: false, Listen: "127.0.0.1:8401"})
 	check("metrics", cfg.Metrics, Default().Metrics)

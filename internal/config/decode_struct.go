@@ -107,6 +107,7 @@ var homesOf = sync.OnceValue(func() map[string][]string {
 		}
 	}
 	walk(reflect.ValueOf(Default()).Elem(), "", "")
+	walk(reflect.ValueOf(defaultFileSet()), "file_monitor.files[]", "file_monitor.files[]")
 	walk(reflect.ValueOf(Delivery{}), "sinks[]", "sinks[]")
 	for _, typ := range sinkTypes {
 		walk(sectionOf(defaultSink(typ)), "sinks[]", "a sink of type "+typ)

@@ -15,11 +15,20 @@ func Default() *Config {
 		Log:     Log{Level: "info", Format: "text"},
 		ContainerMonitor: ContainerMonitor{
 			Enabled:           true,
+			Transport:         "auto",
 			StartAt:           "beginning",
 			MaxStreams:        50,
 			RotationInterval:  Duration(5 * time.Minute),
 			HeartbeatInterval: Duration(30 * time.Second),
 			ReconcileInterval: Duration(time.Minute),
+			MaxLineBytes:      mib,
+			PositionRetention: Duration(24 * time.Hour),
+		},
+		FileMonitor: FileMonitor{
+			Enabled:           true,
+			ScanInterval:      Duration(10 * time.Second),
+			RotateWait:        Duration(time.Second),
+			MaxOpenFiles:      512,
 			MaxLineBytes:      mib,
 			PositionRetention: Duration(24 * time.Hour),
 		},
@@ -58,7 +67,7 @@ func defaultSink(typ string) Sink {
 		sink.Delivery.Concurrency = 1
 		sink.Delivery.Linger = Duration(50 * time.Millisecond)
 		sink.LocalFile = &LocalFile{
-			Path:     "{data_dir}/logs/{container_name}.log",
+			Path:     "{data_dir}/logs/{source}.log",
 			Format:   "json",
 			Rotate:   Rotate{MaxBytes: 100 * mib},
 			Compress: "zstd",
@@ -72,6 +81,9 @@ func defaultSink(typ string) Sink {
 				"container":       "{container_name}",
 				"compose_project": "{compose_project}",
 				"compose_service": "{compose_service}",
+				"filename":        "{file_path}",
+				"namespace":       "{namespace}",
+				"pod":             "{pod}",
 			},
 			StructuredMetadata: map[string]string{
 				"container_id": "{container_id}",

@@ -25,6 +25,8 @@ func TestDocs(t *testing.T) {
 	tables := map[string]string{
 		"root": table(comments, "", *cfg, nil),
 		"log":  table(comments, "", cfg.Log, nil), "container_monitor": table(comments, "", cfg.ContainerMonitor, nil),
+		"file_monitor":  table(comments, "", cfg.FileMonitor, nil),
+		"files":         table(comments, "", defaultFileSet(), nil),
 		"dispatcher":    table(comments, "", cfg.Dispatcher, nil),
 		"selfwatch":     table(comments, "", cfg.Selfwatch, nil),
 		"sinks":         table(comments, "", loki, file),
@@ -111,7 +113,7 @@ func tableRows(comments map[string]string, prefix string, defaults, other any) s
 			if v.Type() != reflect.TypeFor[Config]() {
 				b.WriteString(tableRows(comments, prefix+key+".", value.Interface(), nil))
 			}
-		case f.Type == reflect.TypeFor[[]Sink]():
+		case f.Type == reflect.TypeFor[[]Sink](), f.Type == reflect.TypeFor[[]FileSet]():
 		default:
 			shown := defaultText(value.Interface())
 			if otherValue != nil && !reflect.DeepEqual(otherValue, value.Interface()) {
@@ -172,6 +174,9 @@ func defaultText(value any) string {
 			return "`0`"
 		}
 	case map[string]string:
+		if len(v) == 0 {
+			return "empty"
+		}
 		var entries []string
 		for _, name := range slices.Sorted(maps.Keys(v)) {
 			entries = append(entries, "`"+name+": "+v[name]+"`")
@@ -186,7 +191,7 @@ func defaultText(value any) string {
 func fieldComments(t *testing.T) map[string]string {
 	t.Helper()
 	comments := map[string]string{}
-	for _, name := range []string{"config.go", "sinks.go"} {
+	for _, name := range []string{"config.go", "files.go", "sinks.go"} {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
 		if err != nil {
 			t.Fatal(err)

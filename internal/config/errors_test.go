@@ -47,7 +47,24 @@ func TestBadConfigs(t *testing.T) {
 		{"key like no other", "log: {colour: true}", []string{
 			`c.yaml:1:7: log.colour: unknown key "colour"; the keys here are level, format`}},
 		{"key of a number", "5: 6", []string{
-			`c.yaml:1:1: 5: unknown key "5"; the keys here are data_dir, host, log, container_monitor, dispatcher, sinks, server, metrics, pprof, selfwatch`}},
+			`c.yaml:1:1: 5: unknown key "5"; the keys here are data_dir, host, log, container_monitor, file_monitor, dispatcher, sinks, server, metrics, pprof, selfwatch`}},
+
+		// Files.
+		{"no pattern", "file_monitor: {files: [{}]}", []string{
+			`c.yaml:1:24: file_monitor.files[0].include: is empty; give the files to capture, as in /var/log/*.log`}},
+		{"files of no path", "file_monitor: {files: [{include: [a.log, /var/log/], exclude: ['{x}']}]}", []string{
+			`c.yaml:1:35: file_monitor.files[0].include[0]: want a pattern of absolute paths, as in /var/log/*.log, not "a.log"`,
+			`c.yaml:1:42: file_monitor.files[0].include[1]: the pattern "/var/log/" is one of directories; add what the files are called, as in "/var/log/*"`,
+			`c.yaml:1:64: file_monitor.files[0].exclude[0]: {x} has no meaning in what is left out; write *`}},
+		{"labels of files", "file_monitor:\n  files:\n  - include: ['/srv/{a-b}/{c}/x']\n    labels: {c: d, 1: e}\n", []string{
+			`c.yaml:3:15: file_monitor.files[0].include[0]: want a name of letters, digits and _ that does not begin with a digit, not "a-b"`,
+			`c.yaml:3:15: file_monitor.files[0].include[0]: {c} is in labels as well`,
+			`c.yaml:4:23: file_monitor.files[0].labels.1: want a name of letters, digits and _ that does not begin with a digit, not "1"`}},
+		{"start of files", "file_monitor: {files: [{include: [/a], start_at: start, format: jsn}]}", []string{
+			`c.yaml:1:50: file_monitor.files[0].start_at: want beginning, end or a duration such as 24h, not "start"`,
+			`c.yaml:1:65: file_monitor.files[0].format: want auto, plain or cri, not "jsn"`}},
+		{"long lines of files", "file_monitor: {files: [{include: [/a]}], max_line_bytes: 1GiB}", []string{
+			`c.yaml:1:58: file_monitor.max_line_bytes: a line of file_monitor.max_line_bytes (1GiB) does not fit into dispatcher.window_bytes (16MiB)`}},
 
 		// Types.
 		{"section for a text", "host: {a: b}", []string{`c.yaml:1:7: host: want a text, not a section`}},

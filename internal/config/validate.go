@@ -67,12 +67,16 @@ func (v validator) config(c *Config) {
 			"a line of container_monitor.max_line_bytes (%s) does not fit into dispatcher.window_bytes (%s)",
 			c.ContainerMonitor.MaxLineBytes, c.Dispatcher.WindowBytes)
 	}
+	v.fileMonitor(c)
 	v.sinks(c)
 	v.listeners(c)
 }
 
 func (v validator) containerMonitor(m *ContainerMonitor) {
 	v.dockerHost(m.DockerHost)
+	if m.DataRoot != "" && !strings.HasPrefix(m.DataRoot, "/") {
+		v.wrong("container_monitor.data_root", "want an absolute path, as in /var/lib/docker, not %q", shorten(m.DataRoot))
+	}
 	v.patterns("names", m.Include.Names, m.Exclude.Names)
 	v.patterns("images", m.Include.Images, m.Exclude.Images)
 	v.patterns("labels", m.Include.Labels, m.Exclude.Labels)

@@ -38,6 +38,10 @@ type object struct {
 	Detail         string            `json:"detail,omitempty"`
 	Source         string            `json:"source"`
 	Host           string            `json:"host,omitempty"`
+	FilePath       string            `json:"file_path,omitempty"`
+	Namespace      string            `json:"namespace,omitempty"`
+	Pod            string            `json:"pod,omitempty"`
+	PodUID         string            `json:"pod_uid,omitempty"`
 	ContainerID    string            `json:"container_id,omitempty"`
 	ContainerName  string            `json:"container_name,omitempty"`
 	Image          string            `json:"image,omitempty"`
@@ -61,6 +65,10 @@ func newObject(e Entry) object {
 		Detail:         e.Detail,
 		Source:         e.Source.Key,
 		Host:           e.Source.Host,
+		FilePath:       e.Source.FilePath,
+		Namespace:      e.Source.Namespace,
+		Pod:            e.Source.Pod,
+		PodUID:         e.Source.PodUID,
 		ContainerID:    e.Source.ContainerID,
 		ContainerName:  e.Source.ContainerName,
 		Image:          e.Source.Image,

@@ -58,32 +58,12 @@ type Line struct {
 
 // Docker decodes one log stream. It must not be used by two goroutines at once.
 type Docker struct {
+	assembler
 	tty      bool
-	maxLine  int
 	runStart int64
-	emit     func(*Line) error
 
 	// buf holds the incomplete entry at the end of what was fed so far.
-	buf     []byte
-	streams [record.NumStreams]assembly
-	entries uint64
-	// lastEntry is the time of the last entry, in Unix nanoseconds.
-	lastEntry int64
-	line      Line
-}
-
-// assembly is the state of one stream.
-type assembly struct {
-	// pending holds the pieces of a line that has no end yet. It is in use
-	// while open is set: an open line may be empty.
-	pending []byte
-	open    bool
-	time    int64
-	// continued is set when pending continues a line that was cut.
-	continued bool
-
-	runTime  int64
-	runCount uint32
+	buf []byte
 }
 
 // DockerOptions describe a log stream.
@@ -101,19 +81,12 @@ type DockerOptions struct {
 // NewDocker returns a decoder that calls emit for every line. An error of emit
 // ends the decoding and is returned by Feed or Flush.
 func NewDocker(opts DockerOptions, emit func(*Line) error) *Docker {
-	d := &Docker{tty: opts.TTY, maxLine: opts.MaxLine, emit: emit}
+	d := &Docker{assembler: assembler{maxLine: opts.MaxLine, emit: emit}, tty: opts.TTY}
 	if !opts.RunStart.IsZero() {
 		d.runStart = opts.RunStart.UnixNano()
 	}
 	return d
 }
-
-// Entries returns the number of log entries decoded: pieces, not lines.
-func (d *Docker) Entries() uint64 { return d.entries }
-
-// LastEntry returns the time of the last decoded entry in Unix nanoseconds,
-// zero when there was none.
-func (d *Docker) LastEntry() int64 { return d.lastEntry }
 
 // Pending reports whether the stream has a line without its end.
 func (d *Docker) Pending(s record.Stream) bool {
@@ -257,60 +230,8 @@ func (d *Docker) entry(s record.Stream, payload []byte) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
-	d.entries++
-	d.lastEntry = at
-	text := payload[space+1:]
-	a := &d.streams[s]
-	// Every piece of a line carries the time of the first. Another time means
-	// that the open line never got its end: its container was stopped there.
-	if a.open && a.time != at {
-		if err := d.unterminated(s); err != nil {
-			return err
-		}
-	}
-	whole := len(text) > 0 && text[len(text)-1] == '\n'
-	if whole {
-		text = text[:len(text)-1]
-	}
-	if !a.open && whole && len(text) <= d.maxLine {
-		return d.send(s, at, text, 0)
-	}
-	a.open, a.time = true, at
-	for len(a.pending)+len(text) > d.maxLine {
-		n := d.maxLine - len(a.pending)
-		a.pending = append(a.pending, text[:n]...)
-		text = text[n:]
-		if err := d.send(s, at, a.pending, a.mark()|record.Cut); err != nil {
-			return err
-		}
-		a.pending, a.continued = a.pending[:0], true
-	}
-	a.pending = append(a.pending, text...)
-	if !whole {
-		return nil
-	}
-	return d.close(s, 0)
+	return d.piece(s, at, payload[space+1:])
 }
-
-func (a *assembly) mark() record.Flags {
-	if a.continued {
-		return record.Continued
-	}
-	return 0
-}
-
-// close sends the open line of s.
-func (d *Docker) close(s record.Stream, flags record.Flags) error {
-	a := &d.streams[s]
-	err := d.send(s, a.time, a.pending, a.mark()|flags)
-	a.pending, a.open, a.continued = a.pending[:0], false, false
-	if cap(a.pending) > 4*pieceSize {
-		a.pending = nil // a rare long line must not hold its memory for good
-	}
-	return err
-}
-
-func (d *Docker) unterminated(s record.Stream) error { return d.close(s, record.Unterminated) }
 
 // Flush sends the lines that have no end. It is called when the container has
 // stopped, so that no end will come.
@@ -323,14 +244,7 @@ func (d *Docker) Flush() error {
 			return err
 		}
 	}
-	for s := range d.streams {
-		if d.streams[s].open {
-			if err := d.unterminated(record.Stream(s)); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return d.assembler.Flush()
 }
 
 // Settle closes the open line of s without sending it if match, which is given
@@ -346,45 +260,17 @@ func (d *Docker) Settle(s record.Stream, match func(*Line) bool) {
 			d.streams[s].runCount--
 		}
 	}
-	if a := &d.streams[s]; a.open {
-		if match(d.stamp(s, a.time, a.pending, a.mark()|record.Unterminated)) {
-			a.pending, a.open, a.continued = a.pending[:0], false, false
-			return
-		}
-		a.runCount--
-	}
-}
-
-func (d *Docker) send(s record.Stream, at int64, text []byte, flags record.Flags) error {
-	return d.emit(d.stamp(s, at, text, flags))
-}
-
-// stamp makes the next line of s.
-func (d *Docker) stamp(s record.Stream, at int64, text []byte, flags record.Flags) *Line {
-	a := &d.streams[s]
-	if a.runCount == 0 || a.runTime != at {
-		a.runTime, a.runCount = at, 0
-	}
-	a.runCount++
-	d.line.Record = record.Record{Time: at, Ordinal: a.runCount, Stream: s, Flags: flags}
-	d.line.Bytes = text
-	return &d.line
+	d.assembler.Settle(s, match)
 }
 
 // parseTime parses a timestamp as the engine writes it, with nine digits of
 // fraction and in UTC, and any other RFC 3339 form more slowly.
 func parseTime(b []byte) (int64, error) {
-	if len(b) == timestampSize-1 && b[len(b)-1] == 'Z' && b[10] == 'T' && b[19] == '.' {
-		year, ok1 := digits(b[0:4])
-		month, ok2 := digits(b[5:7])
-		day, ok3 := digits(b[8:10])
-		hour, ok4 := digits(b[11:13])
-		minute, ok5 := digits(b[14:16])
-		second, ok6 := digits(b[17:19])
-		nanos, ok7 := digits(b[20:29])
-		if ok1 && ok2 && ok3 && ok4 && ok5 && ok6 && ok7 {
-			return daysFromCivil(year, month, day)*86400e9 +
-				int64(hour*3600+minute*60+second)*1e9 + int64(nanos), nil
+	if len(b) == timestampSize-1 && b[len(b)-1] == 'Z' && b[secondSize] == '.' {
+		second, ok1 := parseSecond(b[:secondSize])
+		nanos, ok2 := digits(b[secondSize+1 : len(b)-1])
+		if ok1 && ok2 {
+			return second + int64(nanos), nil
 		}
 	}
 	t, err := time.Parse(time.RFC3339Nano, string(b[:min(len(b), 64)]))

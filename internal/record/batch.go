@@ -1,6 +1,7 @@
 package record
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"unsafe"
@@ -48,11 +49,24 @@ func NewBatch(src *Source, size int) *Batch {
 	return b
 }
 
-// Append copies line into the batch as its next record. Offset and Length of r
-// are set by the batch.
+// Room returns n bytes behind the batch's last line. A line that is put at its
+// front is appended without being copied. The room is valid until the next call
+// of Room or Append.
+func (b *Batch) Room(n int) []byte {
+	b.arena = slices.Grow(b.arena, n)
+	return b.arena[len(b.arena) : len(b.arena)+n]
+}
+
+// Append makes line the batch's next record, and copies it unless it is at the
+// front of its Room. Offset and Length of r are set by the batch.
 func (b *Batch) Append(r Record, line []byte) {
-	r.Offset, r.Length = uint32(len(b.arena)), uint32(len(line))
-	b.arena = append(b.arena, line...)
+	used := len(b.arena)
+	r.Offset, r.Length = uint32(used), uint32(len(line))
+	if free := b.arena[used:cap(b.arena)]; len(line) > 0 && len(line) <= len(free) && &line[0] == &free[0] {
+		b.arena = b.arena[:used+len(line)]
+	} else {
+		b.arena = append(b.arena, line...)
+	}
 	b.Records = append(b.Records, r)
 	b.Streams |= Only(r.Stream)
 }

@@ -35,9 +35,12 @@ type Anchor struct {
 	Hash uint64
 }
 
-// Cursor is where a source's reading stands: an anchor for each stream.
+// Cursor is where a source's reading stands: an anchor for each stream, and for
+// a source that is read from files a place from which nothing is missed.
 type Cursor struct {
 	Streams [NumStreams]Anchor
+	// Place is zero when the source was never read from files.
+	Place Place
 }
 
 // IsZero reports whether nothing was read of any stream, and no start by time
@@ -56,12 +59,18 @@ func (c Cursor) Total() uint64 {
 // Advance moves the anchors of the given streams to those of to, where these
 // are later. The anchor of another stream moves too if no record lies between
 // the two, since it then describes the same record. No anchor moves back.
+//
+// The place moves to that of to only when the anchors have come as far as it in
+// every stream: while one stream is behind, an older place is kept.
 func (c *Cursor) Advance(to Cursor, streams StreamSet) {
 	for s := range c.Streams {
 		own, next := &c.Streams[s], to.Streams[s]
 		if next.AsOf > own.AsOf && (next.Seq == own.Seq || next.Seq > own.Seq && streams.Has(Stream(s))) {
 			*own = next
 		}
+	}
+	if !to.Place.IsZero() && c.Place.Before(to.Place) && to.Place.bounds(c) {
+		c.Place = to.Place
 	}
 }
 
@@ -75,12 +84,16 @@ func (c Cursor) Reaches(other Cursor) bool {
 	return true
 }
 
-// cursorVersion is the first byte of an encoded cursor.
-const cursorVersion = 1
+// The versions, which are the first byte of an encoded cursor. The first one had
+// no place.
+const (
+	cursorVersionAnchors = 1
+	cursorVersion        = 2
+)
 
 // AppendBinary appends the cursor's encoding to b: a version byte, then for
-// each stream Seq, AsOf, Last, Time, Count and Hash, integers in little-endian
-// order. It never fails.
+// each stream Seq, AsOf, Last, Time, Count and Hash, then the place's fields in
+// their order, integers in little-endian order. It never fails.
 func (c Cursor) AppendBinary(b []byte) ([]byte, error) {
 	b = append(b, cursorVersion)
 	for _, a := range c.Streams {
@@ -95,25 +108,33 @@ func (c Cursor) AppendBinary(b []byte) ([]byte, error) {
 		b = binary.LittleEndian.AppendUint32(b, a.Count)
 		b = binary.LittleEndian.AppendUint64(b, a.Hash)
 	}
-	return b, nil
+	return c.Place.appendBinary(b), nil
 }
 
 const (
-	anchorSize = 8 + 8 + 1 + 8 + 4 + 8
-	cursorSize = 1 + NumStreams*anchorSize
+	anchorSize  = 8 + 8 + 1 + 8 + 4 + 8
+	anchorsSize = 1 + NumStreams*anchorSize
+	cursorSize  = anchorsSize + placeSize
 )
 
-// UnmarshalBinary decodes what AppendBinary wrote.
+// UnmarshalBinary decodes what AppendBinary wrote, in this build or in one that
+// knew no places.
 func (c *Cursor) UnmarshalBinary(b []byte) error {
 	if len(b) == 0 {
 		return errors.New("decode cursor: empty")
 	}
-	if b[0] != cursorVersion {
-		return fmt.Errorf("decode cursor: version %d is not known to this build", b[0])
+	version, size := b[0], cursorSize
+	switch version {
+	case cursorVersion:
+	case cursorVersionAnchors:
+		size = anchorsSize
+	default:
+		return fmt.Errorf("decode cursor: version %d is not known to this build", version)
 	}
-	if len(b) != cursorSize {
-		return fmt.Errorf("decode cursor: %d bytes, want %d", len(b), cursorSize)
+	if len(b) != size {
+		return fmt.Errorf("decode cursor: %d bytes, want %d", len(b), size)
 	}
+	*c = Cursor{}
 	b = b[1:]
 	for s := range c.Streams {
 		c.Streams[s] = Anchor{
@@ -125,6 +146,9 @@ func (c *Cursor) UnmarshalBinary(b []byte) error {
 			Hash:  binary.LittleEndian.Uint64(b[29:]),
 		}
 		b = b[anchorSize:]
+	}
+	if version == cursorVersion {
+		c.Place.unmarshal(b)
 	}
 	return nil
 }

@@ -63,7 +63,8 @@ const (
 // Batch.Line returns them.
 type Record struct {
 	// Time is the line's time in nanoseconds since the Unix epoch, as the
-	// container engine stamped it.
+	// container engine stamped it. A line of a plain file has that at which its
+	// file was last written to when it was read.
 	Time int64
 	// Ordinal counts the records of this stream that had the same Time in an
 	// unbroken run, from 1. Time and Ordinal together identify a record within
@@ -83,12 +84,20 @@ func (r *Record) Timestamp() time.Time { return time.Unix(0, r.Time) }
 // Source is what all records of a batch have in common. It is immutable: when
 // a container is renamed, later batches point to another Source.
 type Source struct {
-	// Key identifies the source for good: "container/<id>". Positions are kept
-	// by it and work is spread by it.
+	// Key identifies the source for good: "container/<id>" or "file/<path>".
+	// Positions are kept by it and work is spread by it.
 	Key string
 	// Host is the name of the machine.
 	Host string
-	// ContainerID is the full 64-digit id.
+	// FilePath is the path of a plain file, or of one that the kubelet keeps for a
+	// container; empty for a container of the engine.
+	FilePath string
+	// Namespace, Pod and PodUID say which pod of Kubernetes a container belongs
+	// to. They are empty where that is not known.
+	Namespace, Pod, PodUID string
+	// ContainerID is the full 64-digit id. It and what follows down to
+	// ComposeService are empty for a plain file, but for ContainerName where the
+	// file is that of a pod's container.
 	ContainerID string
 	// ContainerName is the name without the leading slash.
 	ContainerName string
@@ -97,6 +106,16 @@ type Source struct {
 	// ComposeProject and ComposeService come from Compose's labels; both are
 	// empty for a container that Compose did not make.
 	ComposeProject, ComposeService string
-	// Labels are the container's labels. Do not modify.
+	// Labels are the container's labels, or those that the configuration gives a
+	// file. Do not modify.
 	Labels map[string]string
+}
+
+// Name returns what people know the source by: the path of a file, or the name of
+// a container.
+func (s *Source) Name() string {
+	if s.FilePath != "" {
+		return s.FilePath
+	}
+	return s.ContainerName
 }

@@ -26,7 +26,12 @@ func drawCursor(t *rapid.T, label string) record.Cursor {
 			Last: rapid.Bool().Draw(t, label), Time: rapid.Int64().Draw(t, label),
 			Count: rapid.Uint32().Draw(t, label), Hash: rapid.Uint64().Draw(t, label),
 		}
+		c.Place.Seqs[s] = rapid.Uint64().Draw(t, label)
 	}
+	c.Place.File = record.FileID{
+		Inode: rapid.Uint64().Draw(t, label), Head: rapid.Uint64().Draw(t, label), HeadLength: rapid.Uint32().Draw(t, label),
+	}
+	c.Place.Offset, c.Place.Tail = rapid.Int64().Draw(t, label), rapid.Uint64().Draw(t, label)
 	return c
 }
 
@@ -56,15 +61,31 @@ func TestCursorSurvivesEncoding(t *testing.T) {
 
 // TestCursorEncoding pins the bytes that positions files hold.
 func TestCursorEncoding(t *testing.T) {
-	c := record.Cursor{Streams: [record.NumStreams]record.Anchor{
-		{Seq: 1, AsOf: 2, Last: true, Time: 3, Count: 4, Hash: 5}, {Time: -1},
-	}}
+	c := record.Cursor{
+		Streams: [record.NumStreams]record.Anchor{
+			{Seq: 1, AsOf: 2, Last: true, Time: 3, Count: 4, Hash: 5}, {Time: -1},
+		},
+		Place: record.Place{
+			File: record.FileID{Inode: 6, Head: 7, HeadLength: 8}, Offset: 9, Tail: 10, Seqs: [record.NumStreams]uint64{11, 12},
+		},
+	}
 	b, _ := c.AppendBinary(nil)
-	const want = "01" +
-		"0100000000000000" + "0200000000000000" + "01" + "0300000000000000" + "04000000" + "0500000000000000" +
+	const anchors = "0100000000000000" + "0200000000000000" + "01" + "0300000000000000" + "04000000" + "0500000000000000" +
 		"0000000000000000" + "0000000000000000" + "00" + "ffffffffffffffff" + "00000000" + "0000000000000000"
-	if got := hex.EncodeToString(b); got != want {
+	const place = "0600000000000000" + "0700000000000000" + "08000000" +
+		"0900000000000000" + "0a00000000000000" + "0b00000000000000" + "0c00000000000000"
+	if got, want := hex.EncodeToString(b), "02"+anchors+place; got != want {
 		t.Errorf("encoded\n%s, want\n%s", got, want)
+	}
+	// What a build without places wrote is read.
+	first, err := hex.DecodeString("01" + anchors)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := c
+	c.Place = record.Place{}
+	if err := got.UnmarshalBinary(first); err != nil || got != c {
+		t.Errorf("version 1 was decoded to %+v, %v, want %+v", got, err, c)
 	}
 }
 
@@ -78,9 +99,10 @@ func TestCursorRejectsWhatItDidNotWrite(t *testing.T) {
 		}
 	}
 	f(nil, "decode cursor: empty")
-	f([]byte{2}, "decode cursor: version 2 is not known to this build")
-	f(whole[:len(whole)-1], "decode cursor: 74 bytes, want 75")
-	f(append(whole, 0), "decode cursor: 76 bytes, want 75")
+	f([]byte{3}, "decode cursor: version 3 is not known to this build")
+	f([]byte{1}, "decode cursor: 1 bytes, want 75")
+	f(whole[:len(whole)-1], "decode cursor: 126 bytes, want 127")
+	f(append(whole, 0), "decode cursor: 128 bytes, want 127")
 }
 
 func FuzzCursor(f *testing.F) {
@@ -209,6 +231,37 @@ func TestBatchKeepsLines(t *testing.T) {
 	}
 	if b.Memory() < b.LineBytes()+len(b.Records)*24 {
 		t.Errorf("Memory = %d, less than what it holds", b.Memory())
+	}
+}
+
+func TestRoomIsNotCopied(t *testing.T) {
+	b := record.NewBatch(&record.Source{}, 10)
+	defer b.Release()
+	var want []string
+	for i := range 1000 {
+		line := fmt.Sprintf("line %d", i)
+		room := b.Room(100)
+		n := copy(room, line)
+		switch i % 3 {
+		case 0: // the line is not at the front of the room
+			line = line[1:]
+			b.Append(record.Record{}, room[1:n])
+		case 1: // nor in it at all
+			b.Append(record.Record{}, []byte(line))
+		default:
+			b.Append(record.Record{}, room[:n])
+		}
+		want = append(want, line)
+	}
+	for i := range b.Records {
+		if got := string(b.Line(&b.Records[i])); got != want[i] {
+			t.Fatalf("line %d = %q, want %q", i, got, want[i])
+		}
+	}
+	before := b.LineBytes()
+	b.Append(record.Record{}, b.Room(5)[:0])
+	if b.LineBytes() != before {
+		t.Errorf("an empty line has %d bytes", b.LineBytes()-before)
 	}
 }
 

@@ -20,6 +20,7 @@ func (s *Server) apiHandler() http.Handler {
 		mux.Handle("/api/v1/support-bundle", sameOrigin.Handler(http.HandlerFunc(s.serveBundle)))
 	}
 	mux.Handle("/api/v1/tail", get(http.HandlerFunc(s.serveTail)))
+	mux.Handle("/api/v1/files", get(http.HandlerFunc(s.serveFiles)))
 	mux.Handle("/{$}", get(http.HandlerFunc(s.servePage)))
 	mux.Handle("/", notFound)
 	return mux
@@ -68,7 +69,11 @@ func (s *Server) serveReady(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (s *Server) serveStatus(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, http.StatusOK, s.status(s.containers()))
+	writeJSON(w, http.StatusOK, s.status(s.containers(), s.files()))
+}
+
+func (s *Server) serveFiles(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusOK, s.files())
 }
 
 func (s *Server) serveContainers(w http.ResponseWriter, _ *http.Request) {

@@ -115,11 +115,31 @@ func TestContainers(t *testing.T) {
 	golden(t, "containers.json", body)
 }
 
+func everyFile() []File {
+	last := time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+	return []File{
+		{Path: "/var/log/web.log", State: Reading, Labels: map[string]string{"app": "web"}, LagSeconds: 2, Lines: 12, Bytes: 3456, LastLine: last, Watched: true},
+		{Path: "/var/log/a.log", State: Idle, Lines: 1, Bytes: 5, SuspectedGaps: 1, LostBytes: 7, LastLine: last},
+		{Path: "/var/log/pods/a_b_c/d/0.log", State: Gone, Namespace: "a", Pod: "b", Container: "d", Reason: "the file was removed, and all of it was read"},
+		{Path: "/var/log/secret", State: Error, Reason: "open log: permission denied"},
+	}
+}
+
+func TestFiles(t *testing.T) {
+	s := start(t, Options{API: anyPort, Files: everyFile})
+	_, _, body := request(t, http.MethodGet, "http://"+s.APIAddr()+"/api/v1/files")
+	golden(t, "files.json", body)
+	none := start(t, Options{API: anyPort})
+	if _, _, body := request(t, http.MethodGet, "http://"+none.APIAddr()+"/api/v1/files"); strings.TrimSpace(body) != "[]" {
+		t.Errorf("no files are %q", body)
+	}
+}
+
 func TestStatus(t *testing.T) {
 	started := time.Now().Add(-90 * time.Second)
 	s := start(t, Options{
 		API: anyPort, Metrics: anyPort, Registry: prometheus.NewRegistry(),
-		Containers: everyState,
+		Containers: everyState, Files: everyFile,
 		Status: func() Status {
 			return Status{
 				Version: "1.2.3", Commit: "abcdef", StartedAt: started, DataDir: "/var/lib/log_capturer", Host: "h1",

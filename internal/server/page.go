@@ -42,19 +42,25 @@ type page struct {
 	Health     healthAnswer
 	Status     Status
 	Containers []Container
+	// Files are the first files by path, of as many as there may be.
+	Files []File
 }
+
+// maxShownFiles is how many files the page shows.
+const maxShownFiles = 100
 
 // servePage answers with the status page. The page asks for itself again every
 // few seconds.
 func (s *Server) servePage(w http.ResponseWriter, r *http.Request) {
-	containers := s.containers()
+	containers, files := s.containers(), s.files()
 	var body bytes.Buffer
 	err := pageTemplate.Execute(&body, page{
 		Style:      template.CSS(pageCSS), //nolint:gosec // our own file
 		Now:        time.Now(),
 		Health:     s.health(),
-		Status:     s.status(containers), // whose counts are those of the table
+		Status:     s.status(containers, files), // whose counts are those of the table
 		Containers: containers,
+		Files:      files[:min(len(files), maxShownFiles)],
 	})
 	if err != nil {
 		s.opts.Logger.ErrorContext(r.Context(), "status page not rendered", "error", err)

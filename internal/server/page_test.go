@@ -35,7 +35,7 @@ func TestPageShowsTheAgent(t *testing.T) {
 				Sinks: []Sink{{Name: "files", Type: "local_file"}},
 			}
 		},
-		Containers: everyState,
+		Containers: everyState, Files: everyFile,
 	})
 	for _, want := range []string{
 		`<title>log_capturer: degraded</title>`,
@@ -49,6 +49,8 @@ func TestPageShowsTheAgent(t *testing.T) {
 		`<td>web</td><td>nginx:1</td><td><span class="reading">reading</span></td><td>api</td><td>held</td>`,
 		`<td class="number">250 ms</td><td class="number">12</td><td class="number">3.4 KiB</td>`,
 		`<span class="waiting">waiting</span><br><span class="note">all 50 streams are in use</span>`,
+		`4 in all: 1 reading, 1 idle, 1 gone, 1 in error.`,
+		`<td>/var/log/web.log</td><td><span class="reading">reading</span></td><td class="number">2.0 s</td><td class="number">12</td>`,
 		`<meta http-equiv="refresh" content="5">`,
 	} {
 		if !strings.Contains(strings.ReplaceAll(body, ` title="7777"`, ""), want) {

@@ -60,6 +60,8 @@ type Options struct {
 	SupportBundle func(w io.Writer) error
 	// Tail is where those who watch lines get them. Nil means that nobody can.
 	Tail *livetail.Hub
+	// Files returns what is known of every file. Nil means none.
+	Files func() []File
 	// Logger gets what goes wrong between requests.
 	Logger *slog.Logger
 }

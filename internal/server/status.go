@@ -37,6 +37,8 @@ type Status struct {
 	Listeners map[string]string `json:"listeners"`
 	// Containers counts the containers by state.
 	Containers Counts `json:"containers"`
+	// Files counts the files by state.
+	Files FileCounts `json:"files"`
 }
 
 // Sink is a configured destination. Accepted is always the sum of Acknowledged,
@@ -128,8 +130,52 @@ type Container struct {
 	Reason string `json:"reason,omitempty"`
 }
 
+// Gone is the state of a file that was removed, and of which all is read.
+const Gone State = "gone"
+
+// FileCounts holds a number of files for each state. A file is reading while it
+// is caught up with, and idle when all of it is read.
+type FileCounts struct {
+	Total   int `json:"total"`
+	Reading int `json:"reading"`
+	Idle    int `json:"idle"`
+	Gone    int `json:"gone"`
+	Error   int `json:"error"`
+}
+
+// File is what /api/v1/files says of a file.
+type File struct {
+	// Path is its path.
+	Path string `json:"path"`
+	// State is reading, idle, gone or error.
+	State State `json:"state"`
+	// Labels are those of its records.
+	Labels map[string]string `json:"labels,omitempty"`
+	// Namespace, Pod and Container say which container of which pod it is from.
+	Namespace string `json:"namespace,omitempty"`
+	Pod       string `json:"pod,omitempty"`
+	Container string `json:"container,omitempty"`
+	// LagSeconds is how long ago what is being read now was written, 0 when all
+	// is read.
+	LagSeconds float64 `json:"lag_seconds"`
+	// Lines and Bytes count what was read since the agent started.
+	Lines uint64 `json:"lines"`
+	Bytes uint64 `json:"bytes"`
+	// SuspectedGaps counts the times that lines may be missing, LostBytes the
+	// bytes that are known to be.
+	SuspectedGaps uint64 `json:"suspected_gaps"`
+	LostBytes     uint64 `json:"lost_bytes"`
+	// LastLine is the time of the last line read, zero when there is none.
+	LastLine time.Time `json:"last_line,omitzero"`
+	// Watched says that the kernel tells of changes; others are looked at from
+	// time to time.
+	Watched bool `json:"watched"`
+	// Reason says why the state is what it is, where the state alone does not.
+	Reason string `json:"reason,omitempty"`
+}
+
 // status returns the facts about the agent now, with the counts of containers.
-func (s *Server) status(containers []Container) Status {
+func (s *Server) status(containers []Container, files []File) Status {
 	var status Status
 	if s.opts.Status != nil {
 		status = s.opts.Status()
@@ -149,7 +195,35 @@ func (s *Server) status(containers []Container) Status {
 		status.Listeners[e.purpose] = e.listener.Addr().String()
 	}
 	status.Containers = countContainers(containers)
+	status.Files = countFiles(files)
 	return status
+}
+
+// files returns the files by path, never nil.
+func (s *Server) files() []File {
+	if s.opts.Files == nil {
+		return []File{}
+	}
+	files := append([]File{}, s.opts.Files()...)
+	slices.SortStableFunc(files, func(a, b File) int { return strings.Compare(a.Path, b.Path) })
+	return files
+}
+
+func countFiles(files []File) FileCounts {
+	counts := FileCounts{Total: len(files)}
+	for i := range files {
+		switch files[i].State {
+		case Reading:
+			counts.Reading++
+		case Idle:
+			counts.Idle++
+		case Gone:
+			counts.Gone++
+		case Error:
+			counts.Error++
+		}
+	}
+	return counts
 }
 
 // containers returns the containers by name, never nil.

@@ -23,16 +23,23 @@ type field uint8
 
 const (
 	literal field = iota
+	sourceName
 	containerName
 	containerID
 	containerShortID
 	image
 	composeProject
 	composeService
+	filePath
+	fileName
+	namespace
+	pod
+	podUID
 	stream
 	host
 	date
 	hour
+	label
 )
 
 // placeholders are the valid names, in the order in which documents list them.
@@ -40,12 +47,18 @@ var placeholders = []struct {
 	name  string
 	field field
 }{
+	{"source", sourceName},
 	{"container_name", containerName},
 	{"container_id", containerID},
 	{"container_short_id", containerShortID},
 	{"image", image},
 	{"compose_project", composeProject},
 	{"compose_service", composeService},
+	{"file_path", filePath},
+	{"file_name", fileName},
+	{"namespace", namespace},
+	{"pod", pod},
+	{"pod_uid", podUID},
 	{"stream", stream},
 	{"host", host},
 	{"date", date},
@@ -56,14 +69,25 @@ var placeholders = []struct {
 // engine's own lists.
 const shortIDLength = 12
 
-// Placeholders returns the names of all valid placeholders, without braces:
+// labelPrefix begins the placeholder of a label: {label.<name>}.
+const labelPrefix = "label."
+
+// Placeholders returns the names of all valid placeholders, without braces.
+// Besides them there is label.<name> for the label of that name; where there is
+// none it is empty, as is any of the others that a source does not have.
 //
+//	source              the container's name, or the path of the file
 //	container_name      the container's name
 //	container_id        its full id
 //	container_short_id  the first 12 digits of its id
 //	image               the image reference that it was made from
 //	compose_project     its Compose project; empty without Compose
 //	compose_service     its Compose service; empty without Compose
+//	file_path           the path of the file
+//	file_name           the last part of that path
+//	namespace           the namespace of the pod
+//	pod                 the name of the pod
+//	pod_uid             the uid of the pod
 //	stream              stdout or stderr
 //	host                the name of the machine
 //	date                the record's day in UTC, as 2006-01-02
@@ -84,7 +108,7 @@ type Template struct {
 	names []string
 }
 
-// part is a literal text, or a field.
+// part is a literal text, or a field. The text of a label is its name.
 type part struct {
 	field field
 	text  string
@@ -149,16 +173,24 @@ func (t *Template) addPlaceholder(name string, constants map[string]string) erro
 		t.addLiteral(value)
 		return nil
 	}
+	if key, ok := strings.CutPrefix(name, labelPrefix); ok && key != "" {
+		t.add(part{label, key}, name)
+		return nil
+	}
 	for _, p := range placeholders {
 		if p.name == name {
-			t.parts = append(t.parts, part{field: p.field})
-			if !slices.Contains(t.names, name) {
-				t.names = append(t.names, name)
-			}
+			t.add(part{field: p.field}, name)
 			return nil
 		}
 	}
 	return fmt.Errorf("unknown placeholder {%s}; did you mean {%s}?", name, nearest(name, constants))
+}
+
+func (t *Template) add(p part, name string) {
+	t.parts = append(t.parts, p)
+	if !slices.Contains(t.names, name) {
+		t.names = append(t.names, name)
+	}
 }
 
 // String returns the text that the template was compiled from.
@@ -236,6 +268,20 @@ func (p *part) append(dst []byte, src *record.Source, s record.Stream, unixNano 
 // the part is one.
 func (p *part) value(src *record.Source) (string, bool) {
 	switch p.field {
+	case sourceName:
+		return strings.TrimPrefix(src.Name(), "/"), true
+	case filePath:
+		return src.FilePath, true
+	case fileName:
+		return src.FilePath[strings.LastIndexByte(src.FilePath, '/')+1:], true
+	case namespace:
+		return src.Namespace, true
+	case pod:
+		return src.Pod, true
+	case podUID:
+		return src.PodUID, true
+	case label:
+		return src.Labels[p.text], true
 	case containerName:
 		return src.ContainerName, true
 	case containerID:

@@ -22,6 +22,11 @@ var (
 		Image:          "example/web:1",
 		ComposeProject: "shop",
 		ComposeService: "front",
+		Labels:         map[string]string{"team": "red"},
+	}
+	file = &record.Source{
+		Key: "file//var/log/pods/a/web/0.log", FilePath: "/var/log/pods/a/web/0.log",
+		Namespace: "shop", Pod: "web-1", PodUID: "u-1", ContainerName: "web",
 	}
 	at = time.Date(2026, 2, 3, 4, 5, 6, 7, time.UTC).UnixNano()
 )
@@ -56,6 +61,19 @@ func TestAppend(t *testing.T) {
 	f("{{container_name}}", "{container_name}")
 	f("{{{container_name}}}", "{web}")
 	f("a{{b}}c", "a{b}c")
+	f("{source}", "web")
+	f("{label.team}{label.other}{file_path}{file_name}{namespace}", "red")
+}
+
+func TestAppendFile(t *testing.T) {
+	tmpl, err := Compile("{source} {file_path} {file_name} {namespace}/{pod}/{pod_uid}/{container_name}", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "var/log/pods/a/web/0.log /var/log/pods/a/web/0.log 0.log shop/web-1/u-1/web"
+	if got := string(tmpl.Append(nil, file, record.Stdout, 0)); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
 }
 
 func TestHourHasTwoDigits(t *testing.T) {

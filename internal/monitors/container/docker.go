@@ -64,6 +64,15 @@ func (d *Docker) Close() error {
 	return d.client.Close()
 }
 
+// DataRoot implements Engine.
+func (d *Docker) DataRoot(ctx context.Context) (string, error) {
+	result, err := d.client.Info(ctx, client.InfoOptions{})
+	if err != nil {
+		return "", fmt.Errorf("ask for data directory: %w", classify(err))
+	}
+	return result.Info.DockerRootDir, nil
+}
+
 // List implements Engine.
 func (d *Docker) List(ctx context.Context) ([]Info, error) {
 	result, err := d.client.ContainerList(ctx, client.ContainerListOptions{All: true})
@@ -93,7 +102,7 @@ func (d *Docker) Inspect(ctx context.Context, id string) (Info, error) {
 		return Info{}, fmt.Errorf("inspect container: %w", classify(err))
 	}
 	c := result.Container
-	info := Info{ID: c.ID, Name: strings.TrimPrefix(c.Name, "/"), Inspected: true}
+	info := Info{ID: c.ID, Name: strings.TrimPrefix(c.Name, "/"), Inspected: true, LogPath: c.LogPath}
 	if c.Config != nil {
 		info.Image, info.Labels, info.TTY = c.Config.Image, c.Config.Labels, c.Config.Tty
 	}
@@ -104,6 +113,7 @@ func (d *Docker) Inspect(ctx context.Context, id string) (Info, error) {
 		// A container between two restarts has no process, and its log stream
 		// is at its end: the start event makes a new one.
 		info.Running = c.State.Running
+		info.Removing = c.State.Status == "removing" || c.State.Dead
 		if t, err := time.Parse(time.RFC3339Nano, c.State.StartedAt); err == nil && t.Year() > 1 {
 			info.StartedAt = t
 		}
@@ -116,7 +126,7 @@ func (d *Docker) Events(ctx context.Context, ready func(), handle func(Event)) e
 	ctx, cancel := context.WithCancel(ctx)
 	filters := client.Filters{}
 	filters.Add("type", "container")
-	for _, kind := range []EventKind{EventStart, EventDie, EventDestroy, EventRename} {
+	for _, kind := range []EventKind{EventCreate, EventStart, EventDie, EventDestroy, EventRename} {
 		filters.Add("event", string(kind))
 	}
 	// The call returns when the engine has answered, which it does after it

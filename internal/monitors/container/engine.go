@@ -40,6 +40,11 @@ type Info struct {
 	TTY bool
 	// Driver is the name of the log driver.
 	Driver string
+	// LogPath is where the log's file is, as the engine sees it; empty for a
+	// driver without one, and before the first start.
+	LogPath string
+	// Removing is set while the engine removes the container.
+	Removing bool
 }
 
 // EventKind says what happened to a container.
@@ -47,6 +52,7 @@ type EventKind string
 
 // The events that matter to a reader of logs, by the engine's names.
 const (
+	EventCreate  EventKind = "create"
 	EventStart   EventKind = "start"
 	EventDie     EventKind = "die"
 	EventDestroy EventKind = "destroy"
@@ -78,6 +84,9 @@ type LogsOptions struct {
 type Engine interface {
 	// Address says where the engine is, for people.
 	Address() string
+	// DataRoot returns the directory where the engine keeps its data, as it sees
+	// it itself.
+	DataRoot(ctx context.Context) (string, error)
 	// List returns all containers, stopped ones included.
 	List(ctx context.Context) ([]Info, error)
 	// Inspect returns one container.

@@ -279,9 +279,9 @@ func (m *Monitor) start(streams *lifetime.Group, e *entry, now time.Time) {
 	m.stats.waited(now.Sub(e.wantsSince()))
 	ctx, cancel := context.WithCancelCause(streams.Context())
 	s := &stream{
-		id: e.info.ID, engine: m.opts.Engine, sink: m.opts.Dispatcher, maxLine: m.opts.MaxLineBytes,
-		start: e.start, stats: e.counters, source: &e.source, info: e.info, makeSource: m.makeSource,
-		position: e.position,
+		intake: intake{sink: m.opts.Dispatcher, stats: e.counters, source: &e.source, position: e.position},
+		id:     e.info.ID, engine: m.opts.Engine, maxLine: m.opts.MaxLineBytes,
+		start: e.start, info: e.info, makeSource: m.makeSource,
 	}
 	s.ctx, s.status.opened, s.status.cancel = ctx, now, cancel
 	e.stream, e.state, e.reason, e.closing, e.runChanged = s, stateReading, "", false, false

@@ -63,11 +63,14 @@ type reader struct {
 const modelMaxLine = 10
 
 func newReader(from record.Cursor, whole bool) *reader {
-	r := &reader{stream: &stream{maxLine: modelMaxLine, stats: &counters{}, source: &atomic.Pointer[record.Source]{}}}
+	r := &reader{stream: &stream{
+		maxLine: modelMaxLine,
+		intake:  intake{stats: &counters{}, source: &atomic.Pointer[record.Source]{}},
+	}}
 	r.source.Store(&record.Source{Key: "container/model"})
 	r.sink = r
 	r.position.cursor, r.position.total = from, from.Total()
-	r.begin(r.emit, whole)
+	r.open(r.emit, whole)
 	return r
 }
 
@@ -91,7 +94,7 @@ func (r *reader) read(t *rapid.T, entries []logEntry) {
 		if err := r.decoder.Feed(slices.Concat(entries[:n]...)); err != nil {
 			t.Fatal(err)
 		}
-		if err := r.handOver(context.Background()); err != nil {
+		if err := r.handOver(context.Background(), r.decoder, record.Place{}); err != nil {
 			t.Fatal(err)
 		}
 		if r.search.missing() != 0 && r.search.hopeless() {
@@ -107,7 +110,7 @@ func (r *reader) flush(t *rapid.T) {
 	if err := r.decoder.Flush(); err != nil {
 		t.Fatal(err)
 	}
-	if err := r.handOver(context.Background()); err != nil {
+	if err := r.handOver(context.Background(), r.decoder, record.Place{}); err != nil {
 		t.Fatal(err)
 	}
 }

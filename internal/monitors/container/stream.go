@@ -76,19 +76,15 @@ type position struct {
 // fields are set before run starts; the monitor reads the atomic ones while it
 // runs, and position when it has returned.
 type stream struct {
+	intake
 	id      string
 	engine  Engine
-	sink    Dispatcher
 	maxLine int
 	start   record.Cursor
-	stats   *counters
 
-	// source may be replaced while the stream runs, by a rename.
-	source     *atomic.Pointer[record.Source]
 	info       Info
 	makeSource func(Info) *record.Source
 
-	position position
 	// readToEnd is set by run when it came to the end of the log of a container
 	// that had stopped.
 	readToEnd bool
@@ -100,13 +96,6 @@ type stream struct {
 	ctx    context.Context
 
 	decoder *framing.Docker
-	search  *search
-	batch   *record.Batch
-	next    record.Cursor
-	seqs    [record.NumStreams]uint64
-	lastAt  [record.NumStreams]uint64
-	total   uint64
-	hint    int
 	// settles says that the place is an unterminated line, at the end of the
 	// log, so that nothing needs to come for it to be found.
 	settles bool
@@ -127,11 +116,7 @@ var readBuffers = sync.Pool{New: func() any { b := make([]byte, readSize); retur
 // monitor waits for it.
 func (s *stream) run(ctx context.Context) (ending, error) {
 	end, err := s.read(ctx)
-	if s.batch != nil {
-		// Not accepted, so it is read again.
-		s.batch.Release()
-		s.batch = nil
-	}
+	s.drop()
 	s.position.closed = time.Now()
 	if cause := context.Cause(ctx); cause != nil {
 		switch {
@@ -184,24 +169,19 @@ func (s *stream) read(ctx context.Context) (ending, error) {
 	}
 }
 
-// begin prepares the reading of a newly opened log.
-func (s *stream) begin(emit func(*framing.Line) error, whole bool) {
-	s.search = newSearch(s.position.cursor, whole)
+// open prepares the reading of a newly opened log.
+func (s *stream) open(emit func(*framing.Line) error, whole bool) {
+	s.begin(newSearch(s.position.cursor, whole))
 	s.decoder = framing.NewDocker(framing.DockerOptions{
 		TTY: s.info.TTY, MaxLine: s.maxLine, RunStart: s.info.StartedAt,
 	}, emit)
-	s.next = s.position.cursor
-	s.total = s.position.total
-	s.status.from.Store(oldest(s.next).UnixNano())
-	for i, a := range s.next.Streams {
-		s.seqs[i], s.lastAt[i] = a.Seq, a.AsOf
-	}
+	s.status.from.Store(oldest(s.position.cursor).UnixNano())
 }
 
 // follow opens the log and reads it until it ends. It returns errStalled when
 // the place of the cursor is not in the part that was opened.
 func (s *stream) follow(ctx context.Context, tail int, since time.Time) error {
-	s.begin(s.emit, tail == all)
+	s.open(s.emit, tail == all)
 	var stall *time.Timer
 	limit := uint64(tail)
 	reading, stop := context.WithCancelCause(ctx)
@@ -272,7 +252,7 @@ func (s *stream) each(ctx context.Context, opts LogsOptions, step func() error) 
 			// What was decoded before an error is good.
 			corrupt := s.decoder.Feed((*buffer)[:n])
 			s.status.lastEntry.Store(s.decoder.LastEntry())
-			if err := s.handOver(ctx); err != nil {
+			if err := s.handOver(ctx, s.decoder, record.Place{}); err != nil {
 				return whyStopped(ctx, err)
 			}
 			if corrupt != nil {
@@ -330,7 +310,7 @@ func (s *stream) finish(ctx context.Context, err error) (ending, error) {
 	if err := s.decoder.Flush(); err != nil {
 		return endFailed, err
 	}
-	if err := s.handOver(ctx); err != nil {
+	if err := s.handOver(ctx, s.decoder, record.Place{}); err != nil {
 		return endFailed, err
 	}
 	s.readToEnd = true

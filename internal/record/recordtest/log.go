@@ -60,8 +60,22 @@ func (l *Log) Lines(stream record.Stream) []string {
 }
 
 // Check returns an error where an anchor of c does not describe the record that
-// its Seq counts.
+// its Seq counts, or where records that c does not have lie before its place.
 func (l *Log) Check(c record.Cursor) error {
+	if p := c.Place; !p.IsZero() {
+		for s, indexes := range l.streams {
+			before := 0
+			for before < len(indexes) && int64(indexes[before]) < p.Offset {
+				before++
+			}
+			if p.Seqs[s] != uint64(before) {
+				return fmt.Errorf("%v: %d records before the place at %d, which says %d", record.Stream(s), before, p.Offset, p.Seqs[s])
+			}
+			if p.Seqs[s] > c.Streams[s].Seq {
+				return fmt.Errorf("%v: the place is behind record %d, the cursor has only %d", record.Stream(s), p.Seqs[s], c.Streams[s].Seq)
+			}
+		}
+	}
 	for s, a := range c.Streams {
 		if a.Seq == 0 {
 			continue
@@ -101,6 +115,9 @@ func (l *Log) Read(cursors ...record.Cursor) *Reader {
 	r := &Reader{log: l}
 	for i, c := range cursors {
 		r.total = max(r.total, c.Total())
+		if i == 0 || c.Place.Before(r.cursor.Place) {
+			r.cursor.Place = c.Place
+		}
 		for s, a := range c.Streams {
 			own := &r.cursor.Streams[s]
 			if i == 0 || a.Seq < own.Seq || a.Seq == own.Seq && a.AsOf < own.AsOf {
@@ -152,6 +169,17 @@ func (r *Reader) Next(n int) *record.Batch {
 		}
 		a.AsOf = r.total
 		a.Last = a.Seq > 0 && own == a.AsOf
+	}
+	if r.Open == 0 {
+		// All before the next entry was read; its number is its offset.
+		to.Place = record.Place{File: record.FileID{Inode: 1}, Offset: int64(r.next)}
+		for s, indexes := range r.log.streams {
+			for _, i := range indexes {
+				if i < r.next {
+					to.Place.Seqs[s]++
+				}
+			}
+		}
 	}
 	b.To, r.cursor = to, to
 	return b

@@ -2,6 +2,8 @@ package localfile
 
 import (
 	"encoding/base64"
+	"maps"
+	"slices"
 	"unicode/utf8"
 
 	"log_capturer/internal/jsondoc"
@@ -48,7 +50,7 @@ func (e *encoder) append(dst []byte, r *record.Record, line, fields []byte) []by
 }
 
 // sourceFields returns the end of every JSON line of a source, from the comma
-// after the line to the newline. Empty Compose fields are left out.
+// after the line to the newline. What says nothing of the source is left out.
 func sourceFields(src *record.Source) []byte {
 	var dst []byte
 	field := func(name, value string) {
@@ -58,17 +60,47 @@ func sourceFields(src *record.Source) []byte {
 		dst = jsondoc.AppendEscaped(dst, []byte(validText(value)))
 		dst = append(dst, '"')
 	}
-	field("container_id", src.ContainerID)
-	field("container_name", src.ContainerName)
-	field("image", src.Image)
-	if src.ComposeProject != "" {
-		field("compose_project", src.ComposeProject)
+	given := func(name, value string) {
+		if value != "" {
+			field(name, value)
+		}
 	}
-	if src.ComposeService != "" {
-		field("compose_service", src.ComposeService)
+	if src.FilePath == "" {
+		field("container_id", src.ContainerID)
+		field("container_name", src.ContainerName)
+		field("image", src.Image)
+	} else {
+		field("file_path", src.FilePath)
+		given("namespace", src.Namespace)
+		given("pod", src.Pod)
+		given("pod_uid", src.PodUID)
+		given("container_name", src.ContainerName)
+		given("container_id", src.ContainerID)
+		dst = appendLabels(dst, src.Labels)
 	}
+	given("compose_project", src.ComposeProject)
+	given("compose_service", src.ComposeService)
 	field("host", src.Host)
 	return append(dst, '}', '\n')
+}
+
+// appendLabels appends the labels of a file as an object, where there are any.
+func appendLabels(dst []byte, labels map[string]string) []byte {
+	if len(labels) == 0 {
+		return dst
+	}
+	dst = append(dst, `,"labels":{`...)
+	for i, name := range slices.Sorted(maps.Keys(labels)) {
+		if i > 0 {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, '"')
+		dst = jsondoc.AppendEscaped(dst, []byte(validText(name)))
+		dst = append(dst, `":"`...)
+		dst = jsondoc.AppendEscaped(dst, []byte(validText(labels[name])))
+		dst = append(dst, '"')
+	}
+	return append(dst, '}')
 }
 
 // validText returns value with the replacement character for what is not

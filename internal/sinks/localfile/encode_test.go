@@ -50,6 +50,22 @@ func TestJSONLine(t *testing.T) {
 	f(record.Record{}, "a\xffb", `{"time":"1970-01-01T00:00:00.000000000Z","stream":"stdout","line_base64":"Yf9i"`)
 }
 
+func TestJSONLineOfFile(t *testing.T) {
+	got := string(sourceFields(&record.Source{FilePath: "/var/log/a.log", Host: "node-1"}))
+	if want := `,"file_path":"/var/log/a.log","host":"node-1"}` + "\n"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	got = string(sourceFields(&record.Source{
+		FilePath: "/p/0.log", Namespace: "shop", Pod: "web-1", PodUID: "u", ContainerName: "web", Host: "node-1",
+		Labels: map[string]string{"team": `r"d`, "app": "x"},
+	}))
+	want := `,"file_path":"/p/0.log","namespace":"shop","pod":"web-1","pod_uid":"u","container_name":"web",` +
+		`"labels":{"app":"x","team":"r\"d"},"host":"node-1"}` + "\n"
+	if got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 func TestJSONLineWithoutCompose(t *testing.T) {
 	got := string(sourceFields(&record.Source{ContainerName: "a\"b\xff"}))
 	want := `,"container_id":"","container_name":"a\"b` + "\uFFFD" + `","image":"","host":""}` + "\n"

@@ -150,6 +150,9 @@ func validName(s string) bool {
 // make returns the fixed parts for one stream of src.
 func (s *shape) make(src *record.Source, stream record.Stream) *fixed {
 	labels := render(s.labels, src, stream, maxLabelValueBytes)
+	if src.FilePath != "" {
+		labels = addLabels(labels, src.Labels)
+	}
 	if len(labels) == 0 {
 		labels = fallbackLabels
 	}
@@ -191,6 +194,22 @@ func render(templates []namedTemplate, src *record.Source, stream record.Stream,
 		}
 	}
 	return pairs
+}
+
+// addLabels adds the labels that the configuration gives a file, where the sink's
+// own have none of their name, and keeps the order of names.
+func addLabels(labels []pair, extra map[string]string) []pair {
+	for name, value := range extra {
+		value = strings.ToValidUTF8(value, string(utf8.RuneError))
+		if len(value) > maxLabelValueBytes {
+			value = strings.ToValidUTF8(value[:maxLabelValueBytes], "")
+		}
+		if value != "" && validName(name) && !slices.ContainsFunc(labels, func(p pair) bool { return p.name == name }) {
+			labels = append(labels, pair{name, value})
+		}
+	}
+	slices.SortFunc(labels, func(a, b pair) int { return strings.Compare(a.name, b.name) })
+	return labels
 }
 
 // canonical returns the labels as Loki writes them itself: {a="b", c="d"}.

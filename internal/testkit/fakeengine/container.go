@@ -64,6 +64,7 @@ type Container struct {
 	counts    Counts
 	faults    []fault
 	destroyed bool
+	file      *jsonFile
 }
 
 // Add makes a container, and has the engine tell of it.
@@ -85,10 +86,12 @@ func (e *Engine) Add(config Config) *Container {
 		changed: make(chan struct{}),
 		streams: map[*logStream]bool{},
 	}
+	c.makeDirectory()
 	e.containers = append(e.containers, c)
 	e.emit(c, "create", nil)
 	if c.state != Created {
 		c.started = time.Now()
+		c.openFile()
 		e.emit(c, "start", nil)
 	}
 	return c
@@ -128,7 +131,10 @@ func (c *Container) wake() {
 
 // Append adds entries to the end of the container's log.
 func (c *Container) Append(entries ...Entry) {
-	c.update(func() { c.entries = append(c.entries, entries...) })
+	c.update(func() {
+		c.entries = append(c.entries, entries...)
+		c.writeFile(entries...)
+	})
 }
 
 // Rotate drops the oldest entries so that keep are left. A stream that was not
@@ -146,6 +152,7 @@ func (c *Container) Rotate(keep int) {
 func (c *Container) Start() {
 	c.update(func() {
 		c.state, c.started, c.exitCode = Running, time.Now(), 0
+		c.openFile()
 		c.engine.emit(c, "start", nil)
 	})
 }
@@ -172,6 +179,7 @@ func (c *Container) ExitUnseen(exitCode int, entries ...Entry) {
 			s.end = c.rotated + len(c.entries)
 		}
 		c.entries = append(c.entries, entries...)
+		c.writeFile(entries...)
 		c.die(exitCode)
 	})
 }
@@ -213,6 +221,7 @@ func (c *Container) Remove() {
 			c.die(137)
 		}
 		c.destroyed = true
+		c.removeFile()
 		c.engine.containers = slices.DeleteFunc(c.engine.containers, func(other *Container) bool { return other == c })
 		c.engine.emit(c, "destroy", nil)
 	})
@@ -276,7 +285,7 @@ func (e *Engine) serveInspect(w http.ResponseWriter, _ *http.Request, ref string
 	answer := map[string]any{
 		"Id": c.id, "Created": c.created.UTC(), "Path": "/writer", "Args": []string{}, "Image": "sha256:" + c.id,
 		"Name": "/" + c.name, "RestartCount": 0, "Driver": "overlay2", "Platform": "linux",
-		"LogPath": "", "Mounts": []any{},
+		"LogPath": c.LogPath(), "Mounts": []any{},
 		"State": map[string]any{
 			"Status": c.state, "Running": c.running(), "Paused": c.state == Paused, "Restarting": false,
 			"OOMKilled": false, "Dead": c.state == Dead, "Pid": 0, "ExitCode": c.exitCode, "Error": "",

@@ -51,6 +51,9 @@ type Options struct {
 	// newer engines do. Otherwise it holds for the whole stream, follow
 	// included, as in engine 20.10.
 	SinceOnce bool
+	// DataRoot, where it is set, is the directory in which the engine keeps the
+	// logs of containers with the json-file driver as files too.
+	DataRoot string
 }
 
 // Engine is a scripted engine.
@@ -99,6 +102,11 @@ func New(t testing.TB, o Options) *Engine {
 	e.Up()
 	t.Cleanup(func() {
 		e.Down()
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		for _, c := range e.containers {
+			c.closeFile()
+		}
 		os.RemoveAll(dir)
 	})
 	return e

@@ -1,6 +1,7 @@
 package fakeengine
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -169,10 +170,11 @@ func (e *Engine) serveInfo(w http.ResponseWriter, _ *http.Request, _ string) {
 		}
 	}
 	total := len(e.containers)
+	root := cmp.Or(e.options.DataRoot, "/var/lib/docker")
 	e.mu.Unlock()
 	writeJSON(w, http.StatusOK, map[string]any{
 		"ID": "scripted", "Name": "scripted", "ServerVersion": "scripted", "LoggingDriver": "json-file",
-		"OSType": "linux", "Architecture": "x86_64", "NCPU": 2, "Driver": "overlay2", "DockerRootDir": "/var/lib/docker",
+		"OSType": "linux", "Architecture": "x86_64", "NCPU": 2, "Driver": "overlay2", "DockerRootDir": root,
 		"Containers": total, "ContainersRunning": running, "ContainersPaused": paused,
 		"ContainersStopped": total - running - paused,
 	})

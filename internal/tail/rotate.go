@@ -1,0 +1,563 @@
+package tail
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"log_capturer/internal/record"
+)
+
+// retained is one of a log's files as a look at its name found it.
+type retained struct {
+	stat
+	path string
+	live bool
+}
+
+// list looks at all files of the log, oldest first, the live one last.
+func (r *Reader) list() ([]retained, error) {
+	var names []string
+	if r.log.Rotated != nil {
+		var err error
+		if names, err = r.log.Rotated(); err != nil && !isAbsent(err) {
+			return nil, fmt.Errorf("list rotated files of %q: %w", r.log.Path, err)
+		}
+	}
+	live, err := look(r.log.Path)
+	if err != nil {
+		return nil, err
+	}
+	var files []retained
+	for _, name := range names {
+		// While a file is compressed both forms are there, and the compressed one
+		// is not whole.
+		if plain, ok := strings.CutSuffix(name, ".gz"); ok && slices.Contains(names, plain) {
+			continue
+		}
+		s, err := look(name)
+		if err != nil || s == (stat{}) || s.same(live) {
+			continue // gone again, no file, or another name of the live one
+		}
+		files = append(files, retained{stat: s, path: name})
+	}
+	if live != (stat{}) {
+		files = append(files, retained{stat: live, path: r.log.Path, live: true})
+	}
+	return files, nil
+}
+
+// errUnsteady says that the files are being rotated all the time.
+var errUnsteady = errors.New("its files are renamed faster than they can be listed")
+
+// snapshot lists the log's files as they were at one moment: until two lists are
+// the same. A rotation in the middle of a list would hide a file from it.
+func (r *Reader) snapshot() ([]retained, error) {
+	const tries = 20
+	before, err := r.list()
+	for range tries {
+		if err != nil {
+			return nil, err
+		}
+		var now []retained
+		if now, err = r.list(); err != nil {
+			return nil, err
+		}
+		if slices.EqualFunc(before, now, func(a, b retained) bool { return a.same(b.stat) && a.path == b.path }) {
+			return now, nil
+		}
+		before = now
+	}
+	return nil, fmt.Errorf("list files of %q: %w", r.log.Path, errUnsteady)
+}
+
+// likeness says in what way a file is the one that is being read.
+type likeness int
+
+const (
+	different likeness = iota
+	// shorter: it begins the same, and ends before the place.
+	shorter
+	// same: it has the place.
+	same
+)
+
+// compare opens f where it may be the file that is being read, and compares it
+// with what is known of that. The file is open when they are the same.
+func (r *Reader) compare(f *retained) (*file, likeness, error) {
+	own := f.inode == r.id.Inode
+	if r.id.HeadLength == 0 && !own {
+		return nil, different, nil // nothing to know a copy by
+	}
+	if f.size < r.offset && f.size < int64(r.id.HeadLength) && !isZipped(f.path) {
+		return nil, different, nil
+	}
+	opened, err := openFile(f.path)
+	switch {
+	case isAbsent(err):
+		return nil, different, nil
+	case err != nil:
+		return nil, different, err
+	}
+	like, tail, err := r.likeness(opened)
+	if like != same || err != nil {
+		opened.close()
+		if torn := (*damage)(nil); errors.As(err, &torn) {
+			err = nil
+		}
+		return nil, like, err
+	}
+	r.tail = tail
+	return opened, same, nil
+}
+
+func (r *Reader) likeness(f *file) (likeness, []byte, error) {
+	if begins, err := f.startsAs(r.id); err != nil || !begins {
+		return different, nil, err
+	}
+	tail, reaches, err := f.before(r.offset)
+	switch {
+	case err != nil:
+		return different, nil, err
+	case !reaches && r.id.HeadLength == record.HeadSize:
+		return shorter, nil, nil
+	case !reaches:
+		return different, nil, nil
+	case r.tail != nil && !bytes.Equal(tail, r.tail), r.tail == nil && record.LineHash(tail) != r.tailHash:
+		return different, nil, nil
+	}
+	return same, tail, nil
+}
+
+// find looks for the file that is being read among files, and returns its index
+// or -1. It is open where its likeness is same.
+func (r *Reader) find(files []retained) (int, *file, likeness, error) {
+	cut := -1
+	for _, own := range []bool{true, false} {
+		for i := len(files) - 1; i >= 0; i-- {
+			if f := &files[i]; (f.inode == r.id.Inode) == own {
+				opened, like, err := r.compare(f)
+				switch {
+				case err != nil:
+					return -1, nil, different, err
+				case like == same:
+					return i, opened, same, nil
+				case like == shorter && cut < 0 && !f.live:
+					cut = i
+				}
+			}
+		}
+	}
+	if cut >= 0 {
+		return cut, nil, shorter, nil
+	}
+	return -1, nil, different, nil
+}
+
+// newer returns the files that have come after the one that is being read, where
+// that is not among them: those that were written to since, and the live one.
+func (r *Reader) newer(files []retained) ([]retained, error) {
+	for i := range files {
+		f := &files[i]
+		if f.live {
+			return files[i:], nil
+		}
+		if f.modified <= r.written && r.written != 0 {
+			continue
+		}
+		read, err := r.wasRead(f)
+		if err != nil {
+			return nil, err
+		}
+		if !read {
+			return files[i:], nil
+		}
+	}
+	return nil, nil
+}
+
+// wasRead reports whether f is one of the files that were read before.
+func (r *Reader) wasRead(f *retained) (bool, error) {
+	if len(r.passed) == 0 {
+		return false, nil
+	}
+	opened, err := openFile(f.path)
+	if isAbsent(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer opened.close()
+	var torn *damage
+	for _, id := range r.passed {
+		if id.HeadLength == 0 || id.HeadLength < record.HeadSize && id.Inode != f.inode {
+			continue
+		}
+		if begins, err := opened.startsAs(id); begins {
+			return true, nil
+		} else if err != nil && !errors.As(err, &torn) {
+			return false, err
+		}
+	}
+	return false, nil
+}
+
+// open opens the file of the place, wherever it is now.
+func (r *Reader) open() (Chunk, bool, error) {
+	if r.fresh {
+		return r.openFirst()
+	}
+	live, err := look(r.log.Path)
+	if err != nil {
+		return Chunk{}, true, err
+	}
+	if live.inode == r.id.Inode && live.inode != 0 {
+		opened, like, err := r.compare(&retained{stat: live, path: r.log.Path, live: true})
+		if err != nil {
+			return Chunk{}, true, err
+		}
+		if like == same {
+			r.file = opened
+			return Chunk{}, false, nil
+		}
+	}
+	files, err := r.snapshot()
+	if err != nil {
+		return Chunk{}, true, err
+	}
+	i, opened, like, err := r.find(files)
+	switch {
+	case err != nil:
+		return Chunk{}, true, err
+	case like == same:
+		r.adopt(opened)
+		return Chunk{}, false, nil
+	case like == shorter:
+		return r.jump(files[i+1:], nil)
+	}
+	reason := "the file was removed, and what came between it and the present one is not known"
+	if live.inode == r.id.Inode {
+		reason = "the file was truncated or overwritten"
+	}
+	return r.lost(files, reason)
+}
+
+// openFirst opens the file that a reader without a place begins with.
+func (r *Reader) openFirst() (Chunk, bool, error) {
+	files, err := r.snapshot()
+	if err != nil {
+		return Chunk{}, true, err
+	}
+	if !r.oldest && len(files) > 0 {
+		if last := files[len(files)-1]; last.live {
+			files = []retained{last}
+		} else {
+			files = nil
+		}
+	}
+	if len(files) == 0 {
+		return Chunk{Kind: Idle}, true, nil
+	}
+	return Chunk{}, false, r.begin(&files[0])
+}
+
+// adopt goes on in another file that has the place: a copy, or the same one
+// under another name.
+func (r *Reader) adopt(f *file) {
+	r.file.close()
+	r.file, r.id.Inode = f, f.inode
+	r.seen, r.next = stat{}, stat{}
+}
+
+// begin goes to the head of a file. Nothing has changed where the file is not
+// there any more.
+func (r *Reader) begin(f *retained) error {
+	opened, err := openFile(f.path)
+	if isAbsent(err) || err == nil && !opened.same(f.stat) {
+		if err == nil {
+			opened.close()
+		}
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var torn *damage
+	id, err := opened.head()
+	if errors.As(err, &torn) {
+		id, err = record.FileID{Inode: opened.inode}, nil // reading it tells
+	}
+	if err != nil {
+		opened.close()
+		return err
+	}
+	if !r.fresh {
+		r.pass()
+	}
+	r.file.close()
+	r.file, r.id, r.offset, r.offered, r.tail = opened, id, 0, 0, []byte{}
+	r.fresh, r.last, r.ended = false, false, false
+	r.seen, r.next, r.largest, r.written = stat{}, stat{}, opened.size, opened.modified
+	r.opened, r.device = time.Now(), opened.device
+	return nil
+}
+
+// maxPassed is how many files that were read before are remembered. Older ones
+// are told by their times.
+const maxPassed = 8
+
+func (r *Reader) pass() {
+	if len(r.passed) == maxPassed {
+		r.passed = append(r.passed[:0], r.passed[1:]...)
+	}
+	r.passed = append(r.passed, r.id)
+}
+
+// toOlder goes to the oldest file before this one that was written to since this
+// one was seen empty, and that was not read. It reports whether there is one.
+func (r *Reader) toOlder() (bool, error) {
+	files, err := r.snapshot()
+	if err != nil {
+		return false, err
+	}
+	for i := range files {
+		f := &files[i]
+		if f.same(r.file.stat) {
+			return false, nil
+		}
+		if f.modified <= r.written {
+			continue
+		}
+		read, err := r.wasRead(f)
+		if err != nil {
+			return false, err
+		}
+		if read {
+			continue
+		}
+		was := r.file
+		if err := r.begin(f); err != nil {
+			return false, err
+		}
+		return r.file != was, nil
+	}
+	return false, nil
+}
+
+// quiet is how long a file that is removed must have been silent, and read to
+// its end, to be taken for one that has nothing more although it was not open.
+const quiet = time.Minute
+
+// lost goes on with the files that are newer than the one of the place, which is
+// in none of them.
+func (r *Reader) lost(files []retained, reason string) (Chunk, bool, error) {
+	newer, err := r.newer(files)
+	if err != nil {
+		return Chunk{}, true, err
+	}
+	if len(newer) == 0 {
+		if r.ended || r.atRest && r.opts.Now().UnixNano()-r.written > int64(quiet) {
+			return r.end(nil)
+		}
+		return r.end(&Chunk{Kind: Gap, Lost: max(0, r.largest-r.offset), Reason: "the file was removed while it was not open"})
+	}
+	if r.ended {
+		return r.jump(newer, nil)
+	}
+	return r.jump(newer, &Chunk{Kind: Gap, Lost: max(0, r.largest-r.offset), Reason: reason})
+}
+
+// jump goes to the head of the first of files, and tells of the end of the one
+// before it, and of a gap.
+func (r *Reader) jump(files []retained, gap *Chunk) (Chunk, bool, error) {
+	if len(files) == 0 {
+		return r.end(gap)
+	}
+	ended, id := r.ended, r.id
+	before := r.file
+	if err := r.begin(&files[0]); err != nil || r.file == nil || r.file == before {
+		return Chunk{}, err != nil, err
+	}
+	if !ended {
+		r.out = append(r.out, Chunk{Kind: Data, Last: true, file: id})
+	}
+	if gap != nil {
+		gap.NotFound, r.resuming = r.resuming, false
+		r.out = append(r.out, *gap)
+	}
+	return Chunk{}, false, nil
+}
+
+// end tells that the log is gone.
+func (r *Reader) end(gap *Chunk) (Chunk, bool, error) {
+	r.Close()
+	if !r.ended {
+		r.ended = true
+		r.out = append(r.out, Chunk{Kind: Data, Last: true, file: r.id})
+		if gap != nil {
+			gap.NotFound, r.resuming = r.resuming, false
+			r.out = append(r.out, *gap)
+		}
+		return Chunk{}, false, nil
+	}
+	return Chunk{Kind: Ended}, true, nil
+}
+
+// truncated goes on after the open file turned out not to hold any more what was
+// read of it.
+func (r *Reader) truncated() (Chunk, bool, error) {
+	files, err := r.snapshot()
+	if err != nil {
+		return Chunk{}, true, err
+	}
+	i, opened, like, err := r.find(files)
+	switch {
+	case err != nil:
+		return Chunk{}, true, err
+	case like == same:
+		r.adopt(opened)
+		return Chunk{}, false, nil
+	case like == shorter:
+		return r.jump(files[i+1:], nil)
+	}
+	return r.lost(files, "the file was truncated or overwritten, and there is no copy of what was in it")
+}
+
+// giveUp leaves a compressed file that can't be unpacked any further.
+func (r *Reader) giveUp(torn *damage) (Chunk, bool, error) {
+	files, err := r.snapshot()
+	if err != nil {
+		return Chunk{}, true, err
+	}
+	gap := &Chunk{Kind: Gap, Reason: torn.Error()}
+	if i := slices.IndexFunc(files, func(f retained) bool { return f.same(r.file.stat) }); i >= 0 {
+		return r.jump(files[i+1:], gap)
+	}
+	newer, err := r.newer(files)
+	if err != nil {
+		return Chunk{}, true, err
+	}
+	return r.jump(newer, gap)
+}
+
+// atEnd decides what comes after the end of the open file.
+func (r *Reader) atEnd(buf []byte) (Chunk, bool, error) {
+	live, err := look(r.log.Path)
+	if err != nil {
+		return Chunk{}, true, err
+	}
+	if r.file.same(live) {
+		if live.size < r.offset {
+			return r.truncated()
+		}
+		if r.id.HeadLength == 0 && live.modified > r.written && r.written != 0 {
+			// It is empty, and was not all the time.
+			if moved, err := r.toOlder(); err != nil || moved {
+				return Chunk{}, err != nil, err
+			}
+		}
+		r.rest(live)
+		return Chunk{Kind: Idle}, true, nil
+	}
+	files, err := r.snapshot()
+	if err != nil {
+		return Chunk{}, true, err
+	}
+	rest := files
+	i := slices.IndexFunc(files, func(f retained) bool { return f.same(r.file.stat) })
+	gone := i < 0
+	if gone {
+		var opened *file
+		var like likeness
+		if i, opened, like, err = r.find(files); err != nil {
+			return Chunk{}, true, err
+		}
+		opened.close()
+		gone = like == different
+	}
+	if gone {
+		if rest, err = r.newer(files); err != nil {
+			return Chunk{}, true, err
+		}
+	} else {
+		rest = files[i+1:]
+	}
+	if err := r.file.refresh(); err != nil {
+		return Chunk{}, true, err
+	}
+	r.largest = max(r.largest, r.file.size)
+	if !r.mayLeave(rest) {
+		return Chunk{Kind: Idle}, true, nil
+	}
+	var next stat
+	if len(rest) > 0 {
+		next = rest[0].stat
+		if !r.next.same(next) {
+			r.next = next
+			return Chunk{}, false, nil
+		}
+	}
+	if r.id.HeadLength == 0 && !gone {
+		if moved, err := r.toOlder(); err != nil || moved {
+			return Chunk{}, err != nil, err
+		}
+	}
+	if !r.last {
+		c, _, err := r.readRest(buf)
+		return c, true, err
+	}
+	return r.leave(rest, gone)
+}
+
+// mayLeave reports whether the open file, which has been rotated, was silent for
+// long enough.
+func (r *Reader) mayLeave(rest []retained) bool {
+	if r.file.zipped {
+		return true
+	}
+	age := r.file.age(r.opts.Now())
+	if age < 0 {
+		return true // such a time says nothing
+	}
+	if len(rest) > 0 && rest[0].live && rest[0].size == 0 {
+		return age >= patience
+	}
+	return age >= r.opts.Settle
+}
+
+// readRest gives what was not used of the open file as its last chunk.
+func (r *Reader) readRest(buf []byte) (Chunk, bool, error) {
+	r.offered = r.offset
+	c, changed, err := r.readChunk(buf)
+	if err != nil || changed {
+		return c, changed, err
+	}
+	if c.Kind != Data {
+		c = Chunk{Kind: Data, Offset: r.offset, file: r.id, space: buf[:record.TailSize], start: record.TailSize}
+		copy(buf[record.TailSize-len(r.tail):], r.tail)
+	}
+	c.Last, r.last = !c.More, !c.More
+	return c, false, nil
+}
+
+// leave goes from the open file, whose last chunk was given, to the next one.
+func (r *Reader) leave(rest []retained, gone bool) (Chunk, bool, error) {
+	if len(rest) == 0 {
+		r.ended = true
+		r.Close()
+		return Chunk{Kind: Ended}, true, nil
+	}
+	before, ended := r.file, r.ended
+	if err := r.begin(&rest[0]); err != nil || r.file == before {
+		return Chunk{}, err != nil, err
+	}
+	if gone && !ended {
+		r.out = append(r.out, Chunk{Kind: Gap,
+			Reason: "the file was removed, and what came between it and the present one is not known"})
+	}
+	return Chunk{}, false, nil
+}
