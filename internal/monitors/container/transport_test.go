@@ -120,7 +120,7 @@ func TestFileResume(t *testing.T) {
 			say(a)
 			say(b)
 		}
-		a.RotateFile(5)
+		a.RotateFile(10)
 		say(a)
 		if behind := round % 3; behind < 2 { // 2: both are committed
 			r.complete()
@@ -139,7 +139,7 @@ func TestFileResume(t *testing.T) {
 		// The agent's downtime, with more rotations.
 		for range random.IntN(3) {
 			say(a)
-			a.RotateFile(5)
+			a.RotateFile(10)
 			say(a)
 		}
 	}
