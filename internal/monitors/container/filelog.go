@@ -48,6 +48,8 @@ type fileLog struct {
 	// runs, and gone says that it was removed: nothing more is written.
 	stopped atomic.Int64
 	gone    atomic.Bool
+	// ran says that the container was started, so that there has to be a file.
+	ran atomic.Bool
 	// found says that a file was opened, and ended that it went away. idle says
 	// that all was read that there is, and lastEntry is the time of the last
 	// entry in Unix nanoseconds.
@@ -64,8 +66,9 @@ type fileLog struct {
 	// holds.
 	chunk *tail.Chunk
 	place record.Place
-	// read says that the file has given bytes.
-	read bool
+	// live is the inode of the file that was read to its end last: what does not
+	// fill the buffer is all there is of it, without another look.
+	live uint64
 	// endedRun is the run at whose end the reading ended.
 	endedRun int64
 	lost     uint64
@@ -196,11 +199,14 @@ func (f *fileLog) step(ctx context.Context, buf []byte) tail.Verdict {
 		switch {
 		case f.found.Load() && !gone:
 			return f.lostFile(ctx)
-		case !f.found.Load() && f.search.missing() != 0:
+		case !f.found.Load() && f.ran.Load() && !gone:
 			return f.leave(ctx, endFileLost, errNoFile)
 		}
 	}
 	f.idle.Store(true)
+	if c.Kind == tail.Idle {
+		f.live = f.reader.Inode()
+	}
 	if !known {
 		return tail.Rest
 	}
@@ -236,7 +242,6 @@ func (f *fileLog) data(ctx context.Context, c *tail.Chunk, known, stopped bool) 
 		f.decoder.Tear(len(c.Data) - n)
 		n = len(c.Data)
 	}
-	f.read = f.read || n > 0
 	f.reader.Use(c, n)
 	f.chunk = nil
 	f.lastEntry.Store(f.decoder.LastEntry())
@@ -251,7 +256,7 @@ func (f *fileLog) data(ctx context.Context, c *tail.Chunk, known, stopped bool) 
 	if err := f.deliver(); err != nil {
 		return f.fail(ctx, err)
 	}
-	if c.More || c.Last || stopped || f.search.missing() != 0 {
+	if c.More || c.Last || stopped || f.search.missing() != 0 || f.reader.Inode() != f.live {
 		return tail.Again
 	}
 	f.idle.Store(true)
@@ -299,7 +304,7 @@ func (f *fileLog) settle() bool {
 // gapped takes in that bytes are missing.
 func (f *fileLog) gapped(ctx context.Context, c *tail.Chunk) tail.Verdict {
 	switch {
-	case f.numbered && f.search.missing() != 0, f.numbered && !f.read:
+	case f.numbered && (c.NotFound || f.search.missing() != 0):
 		// The place is in nothing that is retained; the anchors may be.
 		return f.searchAll(ctx)
 	case f.search.missing() != 0:

@@ -117,6 +117,7 @@ func (m *Monitor) started(e *entry) {
 		return
 	}
 	if e.file.found.Load() || readable(e.file.reader.Path()) == nil {
+		e.file.ran.Store(true)
 		e.judge()
 		e.change(nil)
 		return

@@ -114,6 +114,7 @@ func (m *Monitor) attach(e *entry, path string, now time.Time) {
 	f := m.newFileLog(m.ctx, e, path, places)
 	f.known.Store(true)
 	f.stopped.Store(e.endedRun())
+	f.ran.Store(e.ran)
 	e.state, e.reason = stateReading, ""
 	if !e.ran {
 		e.state, e.reason = stateDone, neverStarted
