@@ -127,6 +127,9 @@ func (m *Monitor) newFileLog(ctx context.Context, e *entry, path string, places 
 	m.used(e, TransportFile)
 	in := intake{sink: m.opts.Dispatcher, stats: e.counters, source: &e.source, position: e.position}
 	f := newFileLog(in, path, m.opts.MaxLineBytes, places, e.searching)
+	if !f.numbered && f.search.missing() != 0 {
+		m.stats.searches.Inc()
+	}
 	e.searching, e.noFile = false, ""
 	f.logger = m.logger
 	f.ctx, f.cancel = context.WithCancelCause(ctx)

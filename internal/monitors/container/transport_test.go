@@ -131,6 +131,9 @@ func TestFileResume(t *testing.T) {
 		if round%2 == 0 {
 			r.complete()
 		}
+		if n := r.value("log_capturer_position_searches_total"); n != 0 {
+			t.Errorf("%v searches for positions whose places are there", n)
+		}
 		r.stop()
 		r.recorder.crash()
 		for i := range 2 {
