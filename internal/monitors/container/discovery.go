@@ -253,6 +253,7 @@ func (m *Monitor) learnEvent(event Event, now time.Time) {
 		if e != nil {
 			e.ran, e.noFileUntil = true, time.Time{}
 			e.runs++
+			e.drained = false
 			info.Labels = e.info.Labels
 			e.runChanged, e.draining, e.readToEnd = true, false, false
 			e.failures, e.retryAt = 0, time.Time{}
@@ -295,6 +296,9 @@ func (m *Monitor) update(info Info, now time.Time) {
 		e = m.enroll(info, now)
 	}
 	e.ran = e.ran || info.Running || !info.StartedAt.IsZero()
+	if info.Running || !e.drainedRun.IsZero() && !info.StartedAt.IsZero() && !info.StartedAt.Equal(e.drainedRun) {
+		e.drained = false
+	}
 	e.seen, e.gone = now, false
 	if reason := m.opts.Filter.excluded(info); reason != "" && e.stream == nil {
 		if e.file != nil {

@@ -166,6 +166,9 @@ type entry struct {
 	// drainedRun is the start of the run that was read to its end by a stream
 	// opened after the container had stopped.
 	drainedRun time.Time
+	// drained says that it was read to the end of a run, and that no other run is
+	// known of since.
+	drained bool
 	// readToEnd says that the last stream came to the end of the log of a
 	// container that had stopped.
 	readToEnd bool
@@ -455,7 +458,7 @@ func (m *Monitor) remove(e *entry, now time.Time) {
 		return
 	}
 	delete(m.table, e.info.ID)
-	if reading := e.state == stateReading || e.state == stateWaiting || e.state == stateFailing; reading && !e.readToEnd {
+	if reading := e.state == stateReading || e.state == stateWaiting || e.state == stateFailing; reading && !e.readToEnd && !e.drained {
 		// Its log went with it, and nobody knows what was in it.
 		e.counters.gaps.Add(1)
 		m.logger.Warn("suspected_gap", "container", e.info.Name, "reason", "it was removed with its log before that was read to its end")

@@ -198,7 +198,7 @@ func (m *Monitor) fileEnded(r result, now time.Time) {
 		if f.endedRun != e.endedRun() {
 			break // it was started since
 		}
-		e.readToEnd = true
+		e.readToEnd, e.drained = true, true
 		e.state, e.drainedRun = stateDone, e.info.StartedAt
 	case endGone:
 		e.readToEnd = f.found.Load() || !e.ran
