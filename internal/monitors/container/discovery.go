@@ -352,6 +352,7 @@ const neverStarted = "never started"
 func (m *Monitor) enroll(info Info, now time.Time) *entry {
 	e := &entry{info: info, counters: &counters{}, waitingSince: now}
 	m.table[info.ID] = e
+	e.newcomer = m.listed
 	if m.opts.StartAtEnd && !m.listed {
 		e.start = startOf(now)
 	}

@@ -56,6 +56,11 @@ type fileLog struct {
 	found, ended, idle atomic.Bool
 	lastEntry          atomic.Int64
 	opened             time.Time
+	// newcomer says that the container was made while the agent watched, so that
+	// its file should be seen when it is empty yet. lateBy is set before it is
+	// reported that it was not.
+	newcomer bool
+	lateBy   lateness
 
 	decoder *framing.JSONFile
 	// numbered says that lines are known by their numbers, and placed that the
@@ -187,8 +192,9 @@ func (f *fileLog) step(ctx context.Context, buf []byte) tail.Verdict {
 	if err != nil {
 		return f.leave(ctx, endFileLost, err)
 	}
-	if f.reader.Inode() != 0 {
-		f.found.Store(true)
+	if f.reader.Inode() != 0 && !f.found.Swap(true) && f.newcomer && len(c.Data) > 0 {
+		f.lateBy = seenLate(f.reader.Path())
+		f.report(ctx, result{file: f, end: endLate})
 	}
 	switch c.Kind {
 	case tail.Data:

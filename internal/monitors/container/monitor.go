@@ -166,6 +166,10 @@ type entry struct {
 	// drainedRun is the start of the run that was read to its end by a stream
 	// opened after the container had stopped.
 	drainedRun time.Time
+	// newcomer says that it was made while the agent watched. late is set when
+	// its file was seen late, until it is known whether that matters.
+	newcomer bool
+	late     *lateness
 	// drained says that it was read to the end of a run, and that no other run is
 	// known of since.
 	drained bool

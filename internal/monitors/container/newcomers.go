@@ -5,10 +5,13 @@ import (
 	"errors"
 	"path/filepath"
 	"regexp"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"log_capturer/internal/record"
+	"log_capturer/internal/tail"
 )
 
 // A container that lives for milliseconds may be gone, with its file, before the
@@ -76,7 +79,7 @@ func (m *Monitor) learnNewcomers() {
 // hold opens the log of a container of which nothing else is known. The caller
 // holds m.mu.
 func (m *Monitor) hold(id string, now time.Time) {
-	e := &entry{info: Info{ID: id}, counters: &counters{}, seen: now}
+	e := &entry{info: Info{ID: id}, counters: &counters{}, seen: now, newcomer: true}
 	m.held[id] = e
 	m.enter(m.newFileLog(m.ctx, e, m.root.logPath(&e.info), candidates{}))
 	m.ask(id, now)
@@ -199,12 +202,14 @@ func (m *Monitor) learnAnswer(a answer, now time.Time) {
 	switch {
 	case a.err == nil:
 		m.update(a.info, now)
+		m.judgeLate(a)
 		if e := m.table[a.id]; e != nil && e.file != nil && e.file.ended.Load() {
 			m.withoutFile(e, a.info, now)
 		}
 	case !errors.Is(a.err, ErrGone):
 		m.ask(a.id, now.Add(askSeldom))
 	case m.table[a.id] != nil:
+		m.judgeLate(a)
 		m.vanish(m.table[a.id], now)
 	case m.held[a.id] != nil:
 		// The engine makes the directory before it knows the container, and
@@ -216,6 +221,51 @@ func (m *Monitor) learnAnswer(a answer, now time.Time) {
 			return
 		}
 		m.letGo(e)
+	}
+}
+
+// lateness is how a new container's file was when it was seen first.
+type lateness struct {
+	at time.Time
+	// rotations is how often it had been rotated, as far as that can be seen.
+	rotations int
+}
+
+// seenLate looks at what the log at path was rotated to.
+func seenLate(path string) lateness {
+	l := lateness{at: time.Now()}
+	rotated, _ := tail.Numbered(path)() // what can't be listed is not there
+	for _, name := range rotated {
+		n, _ := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(name, path+"."), ".gz"))
+		l.rotations = max(l.rotations, n)
+	}
+	return l
+}
+
+// fastest is what no engine writes in a second, in bytes.
+const fastest = 500_000_000
+
+// judgeLate counts a suspected gap when the beginning of a container's log may
+// have been rotated away before its file was seen. The caller holds m.mu.
+func (m *Monitor) judgeLate(a answer) {
+	e := m.table[a.id]
+	if e == nil || e.late == nil {
+		return
+	}
+	late := *e.late
+	e.late = nil
+	lost := false
+	switch {
+	case a.err != nil:
+		lost = late.rotations > 0
+	case a.info.MaxFiles > 1:
+		lost = late.rotations >= a.info.MaxFiles-1
+	case a.info.MaxSize > 0:
+		lost = late.at.Sub(a.info.StartedAt).Seconds()*fastest >= float64(a.info.MaxSize)
+	}
+	if lost {
+		e.counters.gaps.Add(1)
+		m.logger.Warn("suspected_gap", "container", e.info.Name, "reason", "its file may have been rotated before it was seen first")
 	}
 }
 

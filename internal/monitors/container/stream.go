@@ -66,6 +66,9 @@ const (
 	// endAsk is no end: the file went away, and it is for the engine to say
 	// whether the container did.
 	endAsk
+	// endLate is no end: the file of a new container was not empty when it was
+	// seen first, so that it may have been rotated before.
+	endLate
 )
 
 // position is where this process has read a container to.

@@ -140,6 +140,7 @@ func (m *Monitor) newFileLog(ctx context.Context, e *entry, path string, places 
 		case <-ctx.Done():
 		}
 	}
+	f.newcomer = e.newcomer && in.position.cursor.IsZero()
 	e.file = f
 	return f
 }
@@ -182,7 +183,12 @@ func (m *Monitor) fileEnded(r result, now time.Time) {
 	if e.file != f {
 		return
 	}
-	if r.end == endAsk {
+	switch r.end {
+	case endLate:
+		e.late = &f.lateBy
+		m.ask(e.info.ID, now)
+		return
+	case endAsk:
 		m.ask(e.info.ID, now)
 		return
 	}
