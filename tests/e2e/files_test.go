@@ -127,7 +127,7 @@ func countStretches(t *testing.T, a *agent.Agent) map[string]*[record.NumStreams
 func TestFileRotation(t *testing.T) {
 	engine := enginetest.New(t)
 	id := label(t)
-	lines := fewer(long(20_000, 1_000_000))
+	lines := fewer(long(8_000, 1_000_000))
 	size := "256k"
 	if lines >= 250_000 {
 		size = "1m"
@@ -174,12 +174,15 @@ func TestFileRotation(t *testing.T) {
 			t.Errorf("%v: nothing arrived", v.opts)
 			continue
 		}
+		if got[0].last != uint64(lines) && got[1].last != uint64(lines) {
+			t.Errorf("%v: the last lines are %d and %d, none is %d", v.opts, got[0].last, got[1].last, lines)
+		}
 		for i, s := range got {
 			stream := record.Stream(i)
-			t.Logf("%v %v: %d lines, %d holes, %d suspected gaps", v.opts, stream, s.lines, s.holes, gaps[v.c.ID])
-			if s.last != uint64(lines) {
-				t.Errorf("%v %v: the last line is %d, want %d", v.opts, stream, s.last, lines)
+			if s.last < uint64(lines) {
+				s.holes++ // the other stream went on for longer than is retained
 			}
+			t.Logf("%v %v: %d lines, %d holes, %d suspected gaps", v.opts, stream, s.lines, s.holes, gaps[v.c.ID])
 			if s.holes > gaps[v.c.ID] {
 				t.Errorf("%v %v: lines are missing in %d places, %d gaps were suspected", v.opts, stream, s.holes, gaps[v.c.ID])
 			}

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"os"
+	"slices"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"log_capturer/internal/framing"
@@ -74,6 +77,9 @@ type fileLog struct {
 	// live is the inode of the file that was read to its end last: what does not
 	// fill the buffer is all there is of it, without another look.
 	live uint64
+	// unlinked says that the file that went away was not renamed, so that others
+	// may have come and gone before the next one.
+	unlinked bool
 	// endedRun is the run at whose end the reading ended.
 	endedRun int64
 	lost     uint64
@@ -232,7 +238,9 @@ func (f *fileLog) step(ctx context.Context, buf []byte) tail.Verdict {
 // data decodes a chunk and hands over what is new in it.
 func (f *fileLog) data(ctx context.Context, c *tail.Chunk, known, stopped bool) tail.Verdict {
 	f.idle.Store(false)
-	f.ended.Store(false)
+	if f.ended.Swap(false) && f.unlinked && f.search.missing() == 0 {
+		f.gap(f.logger, "the file was removed, and what came between it and the present one is not known")
+	}
 	f.chunk, f.hint = c, len(c.Data)
 	n, err := f.decoder.Decode(c.Data)
 	switch {
@@ -345,9 +353,24 @@ func (f *fileLog) searchAll(ctx context.Context) tail.Verdict { return f.leave(c
 func (f *fileLog) lostFile(ctx context.Context) tail.Verdict {
 	f.idle.Store(true)
 	if !f.ended.Swap(true) {
+		f.unlinked = !renamed(f.reader.Path(), f.reader.Inode())
 		f.report(ctx, result{file: f, end: endAsk})
 	}
 	return tail.Rest
+}
+
+// renamed reports whether a file is among those that the log at path was rotated
+// to.
+func renamed(path string, inode uint64) bool {
+	rotated, _ := tail.Numbered(path)() // what can't be listed is not there
+	return slices.ContainsFunc(rotated, func(name string) bool {
+		info, err := os.Stat(name)
+		if err != nil {
+			return false
+		}
+		sys, ok := info.Sys().(*syscall.Stat_t)
+		return ok && sys.Ino == inode
+	})
 }
 
 // finish takes the lines that get no end any more, and leaves.
