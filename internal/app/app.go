@@ -133,6 +133,7 @@ func (a *app) makeMonitor() error {
 			Include: container.Selection(c.Include), Exclude: container.Selection(c.Exclude),
 			Self: container.SelfID(),
 		},
+		Transport: container.Transport(c.Transport), DataRoot: c.DataRoot,
 		StartAtEnd: c.StartAt == "end", MaxStreams: c.MaxStreams,
 		RotationInterval:  time.Duration(c.RotationInterval),
 		HeartbeatInterval: time.Duration(c.HeartbeatInterval),

@@ -166,12 +166,9 @@ func (a *app) containers() []server.Container {
 	for _, c := range a.monitor.Containers() {
 		out := server.Container{
 			ID: c.ID, Name: c.Name, Image: c.Image, State: server.State(c.State), Reason: c.Reason,
-			LagSeconds: c.Lag.Seconds(), Lease: c.State == "reading",
+			LagSeconds: c.Lag.Seconds(), Lease: c.Lease,
+			Transport: string(c.Transport), TransportReason: c.TransportReason,
 			Lines: uint64(c.Records), Bytes: uint64(c.Bytes), SuspectedGaps: c.Gaps, LastLine: c.LastLine,
-		}
-		switch out.State {
-		case server.Reading, server.Waiting, server.Stopped, server.Error:
-			out.Transport = "api"
 		}
 		list = append(list, out)
 	}

@@ -114,6 +114,8 @@ type Container struct {
 	State State `json:"state"`
 	// Transport is "api" or "file", "" when it is not read.
 	Transport string `json:"transport"`
+	// TransportReason says why it is not read from its file.
+	TransportReason string `json:"transport_reason,omitempty"`
 	// LagSeconds is how long the oldest line that is not read yet has waited.
 	LagSeconds float64 `json:"lag_seconds"`
 	// Lease says whether it holds one of the stream pool's leases.

@@ -50,9 +50,13 @@ func label(t *testing.T) string {
 const labelKey = "log_capturer.e2e"
 
 // monitorConfig is the section of the monitor that captures the containers with
-// a label. Further keys follow as lines of the section.
+// a label, over the API if nothing else is said. Further keys follow as lines of
+// the section.
 func monitorConfig(label string, lines ...string) string {
 	config := "container_monitor:\n  include: {labels: [\"" + labelKey + "=" + label + "\"]}\n"
+	if !slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, "transport:") }) {
+		lines = append(lines, "transport: api")
+	}
 	for _, l := range lines {
 		config += "  " + l + "\n"
 	}

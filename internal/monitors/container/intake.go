@@ -94,6 +94,9 @@ func (in *intake) handOver(ctx context.Context, decoder pending, place record.Pl
 		return ctx.Err()
 	}
 	in.seal(b, decoder, place)
+	if b.Source == nil {
+		b.Source = in.source.Load() // it was not known when the batch was begun
+	}
 	records, bytes := len(b.Records), b.LineBytes()
 	last := b.Records[records-1].Time
 	to := b.To

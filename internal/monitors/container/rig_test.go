@@ -76,7 +76,7 @@ func newRig(t testing.TB, o fakeengine.Options) *rig {
 	r.docker, r.spy = docker, &spy{Engine: docker}
 	r.options = Options{
 		Engine: r.spy, Dispatcher: r.recorder, Host: "testhost",
-		MaxStreams: 4, RotationInterval: time.Hour, HeartbeatInterval: time.Hour, ReconcileInterval: time.Hour,
+		Transport: TransportAPI, MaxStreams: 4, RotationInterval: time.Hour, HeartbeatInterval: time.Hour, ReconcileInterval: time.Hour,
 		MaxLineBytes: 1 << 20, PositionRetention: time.Hour,
 		Known: func() []string { return nil }, Logger: slog.New(slog.DiscardHandler),
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,6 +32,10 @@ var (
 	errRotate  = errors.New("end of lease")
 	errStuck   = errors.New("stream is stuck")
 	errStalled = errors.New("anchor did not show up")
+	// errSwitch ends the reading in one way for that in the other.
+	errSwitch = errors.New("change of transport")
+	// errExcluded ends the reading of a container that is not to be captured.
+	errExcluded = errors.New("container is excluded")
 )
 
 // ending says why a stream ended.
@@ -53,6 +58,18 @@ const (
 	endUnreadable
 	// endFailed: an error, which may pass.
 	endFailed
+	// endSwitched: it is to be read in the other way.
+	endSwitched
+	// endFileLost: its file can't be read.
+	endFileLost
+	// endSearch: its files are to be searched for its position.
+	endSearch
+	// endAsk is no end: the file went away, and it is for the engine to say
+	// whether the container did.
+	endAsk
+	// endLate is no end: the file of a new container was not empty when it was
+	// seen first, so that it may have been rotated before.
+	endLate
 )
 
 // position is where this process has read a container to.
@@ -81,6 +98,7 @@ type stream struct {
 	engine  Engine
 	maxLine int
 	start   record.Cursor
+	logger  *slog.Logger
 
 	info       Info
 	makeSource func(Info) *record.Source
@@ -104,7 +122,8 @@ type stream struct {
 // counters are a container's totals over all its streams.
 type counters struct {
 	records, bytes, lastLine atomic.Int64
-	gaps                     atomic.Uint64
+	// lost are bytes of its files that are no entries.
+	gaps, lost atomic.Uint64
 }
 
 const readSize = 64 << 10
@@ -119,13 +138,7 @@ func (s *stream) run(ctx context.Context) (ending, error) {
 	s.drop()
 	s.position.closed = time.Now()
 	if cause := context.Cause(ctx); cause != nil {
-		switch {
-		case errors.Is(cause, errStuck):
-			return endStuck, nil
-		case errors.Is(cause, errRotate):
-			return endRotated, nil
-		}
-		return endClosed, nil
+		return endOf(cause), nil
 	}
 	return end, err
 }
