@@ -76,6 +76,7 @@ func commands() []*command {
 		{"top", "show what a running agent does, and keep that up to date", topUsage, top},
 		{"containers", "list what a running agent knows of the containers", containersUsage, containers},
 		{"config", "print the configuration that is in effect", configUsage, configure},
+		{"completion", "print a script that makes a shell complete all this", completionUsage, completion},
 		{"version", "print the version", versionUsage, version},
 		{"help", "print this text, or that of a command", helpUsage, help},
 	}
@@ -95,6 +96,9 @@ func Main(ctx context.Context, args []string, env Env, agent Agent) int {
 		name, args = args[0], args[1:]
 	}
 	c := &call{Env: env, args: args, agent: agent}
+	if name == completeCommand {
+		return complete(ctx, c)
+	}
 	if c.command = find(name); c.command == nil {
 		return c.unknownCommand(name)
 	}

@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os/signal"
 	"runtime/debug"
 	"strings"
-	"syscall"
 
 	"log_capturer/internal/config"
 )
@@ -37,11 +35,8 @@ func runAgent(ctx context.Context, c *call) int {
 	if err != nil {
 		return c.configError(err)
 	}
-	ctx, restore := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
-	defer restore()
-	// After the first signal the next one has its default effect.
-	context.AfterFunc(ctx, restore)
-
+	ctx, stop := withSignals(ctx)
+	defer stop()
 	if err := c.agent.Run(ctx, cfg, c.Stdout, newLogger(cfg.Log, c.Stderr)); err != nil {
 		return c.failure(ExitFailure, err)
 	}
