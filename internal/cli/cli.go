@@ -50,7 +50,8 @@ type RunFunc func(ctx context.Context, cfg *config.Config, stdout io.Writer, log
 
 // Agent is what the commands are given of the agent.
 type Agent struct {
-	Run RunFunc
+	Run   RunFunc
+	Check CheckFunc
 }
 
 // command is one of the words that may follow the program's name.
