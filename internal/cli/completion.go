@@ -66,15 +66,18 @@ const completeTimeout = time.Second
 // own.
 var subcommands = map[string][]string{
 	"config":     {"print"},
+	"positions":  {"show", "export", "import", "reset"},
 	"completion": {"bash", "zsh", "fish"},
 }
 
 // values are what may follow a flag.
 var values = map[string][]string{
-	"--config": {completeFile},
-	"--state":  states,
-	"--stream": {"stdout", "stderr"},
-	"--color":  {"auto", "always", "never"},
+	"--config":   {completeFile},
+	"--data-dir": {completeFile},
+	"--to":       {"new", "beginning"},
+	"--state":    states,
+	"--stream":   {"stdout", "stderr"},
+	"--color":    {"auto", "always", "never"},
 }
 
 // flagLine is how a usage tells of a flag: two spaces, the flag, what follows

@@ -19,6 +19,7 @@ func (s *Server) apiHandler() http.Handler {
 	if s.opts.SupportBundle != nil {
 		mux.Handle("/api/v1/support-bundle", sameOrigin.Handler(http.HandlerFunc(s.serveBundle)))
 	}
+	mux.Handle("/api/v1/positions", get(http.HandlerFunc(s.servePositions)))
 	mux.Handle("/api/v1/tail", get(http.HandlerFunc(s.serveTail)))
 	mux.Handle("/{$}", get(http.HandlerFunc(s.servePage)))
 	mux.Handle("/", notFound)
@@ -69,6 +70,19 @@ func (s *Server) serveReady(w http.ResponseWriter, _ *http.Request) {
 
 func (s *Server) serveStatus(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, s.status(s.containers()))
+}
+
+func (s *Server) servePositions(w http.ResponseWriter, _ *http.Request) {
+	if s.opts.Positions == nil {
+		writeError(w, http.StatusNotFound, "this agent has no positions")
+		return
+	}
+	positions, err := s.opts.Positions()
+	if err != nil {
+		writeError(w, http.StatusInternalServerError, err.Error())
+		return
+	}
+	writeJSON(w, http.StatusOK, positions)
 }
 
 func (s *Server) serveContainers(w http.ResponseWriter, _ *http.Request) {
