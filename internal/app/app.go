@@ -22,6 +22,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"log_capturer/internal/config"
+	"log_capturer/internal/cursors"
 	"log_capturer/internal/deadletter"
 	"log_capturer/internal/delivery"
 	"log_capturer/internal/dispatcher"
@@ -236,6 +237,7 @@ func (a *app) makeServer() error {
 		Registry: a.registry, Reporters: reporters, Ready: a.ready,
 		Status: a.status, Containers: a.containers, Files: a.listFiles, Tail: a.tail, Logger: a.logger,
 		Leaks: func() any { return a.watcher.Leaks() }, SupportBundle: a.supportBundle,
+		Positions: func() (cursors.Export, error) { return cursors.Take(a.journal) },
 	})
 	return err
 }

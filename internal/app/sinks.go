@@ -29,7 +29,9 @@ type sink struct {
 	// besides those of its delivery.
 	collector prometheus.Collector
 	reporter  health.Reporter
-	close     func()
+	// checker is nil for a sink that cannot tell whether its destination works.
+	checker delivery.Checker
+	close   func()
 }
 
 // makeSink makes the sink that c describes.
@@ -122,6 +124,7 @@ func (a *app) makeSink(c config.Sink) (*sink, error) {
 	default:
 		return nil, fmt.Errorf("no such type %q", c.Type) // validation lets none through
 	}
+	s.checker, _ = target.(delivery.Checker)
 	d := c.Delivery
 	s.delivery = delivery.New(delivery.Options{
 		Name: c.Name, Sink: target, Journal: a.journal, DeadLetters: a.deadLetters,

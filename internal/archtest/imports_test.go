@@ -35,12 +35,12 @@ var importRules = []importRule{
 	},
 	{
 		packages: []string{"internal/cli"},
-		only:     []string{"internal/config", "internal/client", "internal/server", "internal/lifetime"},
+		only:     []string{"internal/config", "internal/client", "internal/server", "internal/lifetime", "internal/cursors"},
 		why:      "the commands read the config, ask a running agent, and get what runs as a function",
 	},
 	{
 		packages: []string{"internal/client"},
-		only:     []string{"internal/server"},
+		only:     []string{"internal/server", "internal/cursors"},
 		why:      "it knows the agent by its API alone",
 	},
 	{
@@ -63,7 +63,7 @@ var importRules = []importRule{
 			"internal/delivery", "internal/dispatcher", "internal/queue", "internal/spool", "internal/deadletter",
 			"internal/positions", "internal/framing", "internal/pipeline", "internal/tail",
 			"internal/httpclient", "internal/template", "internal/selfwatch", "internal/jsondoc",
-			"internal/identity", "internal/sourcecache", "internal/livetail", "internal/glob",
+			"internal/identity", "internal/sourcecache", "internal/livetail", "internal/glob", "internal/cursors",
 		},
 		forbidden: append([]string{"internal/monitors", "internal/sinks"}, above...),
 		why:       "only app knows all",

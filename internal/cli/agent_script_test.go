@@ -13,6 +13,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"log_capturer/internal/record"
+	"log_capturer/internal/sinks/loki/lokitest"
 	"log_capturer/internal/testkit/agent"
 	"log_capturer/internal/testkit/fakeengine"
 )
@@ -47,6 +48,11 @@ func newScene(t *testing.T, config string) *scene {
 // one.
 func TestAgentScripts(t *testing.T) {
 	s := newScene(t, "")
+	destination, err := lokitest.Start(lokitest.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(destination.Close)
 	cmds := maps.Clone(scriptCommands)
 	// say CONTAINER STREAM TEXT N
 	cmds["say"] = func(ts *testscript.TestScript, neg bool, args []string) {
@@ -67,6 +73,7 @@ func TestAgentScripts(t *testing.T) {
 			env.Setenv("API", s.agent.API)
 			env.Setenv("DATA_DIR", s.agent.DataDir)
 			env.Setenv("ENGINE", s.engine.Host())
+			env.Setenv("LOKI", destination.URL())
 			env.Setenv("TERM", "xterm")
 			env.Defer(func() {
 				// No error is worth telling: most scripts start no tmux.

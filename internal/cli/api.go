@@ -30,25 +30,38 @@ func (a *agentFlags) define(flags *flag.FlagSet) {
 // connect returns a client of the running agent. It returns false with the exit
 // code when it is not known where that is.
 func (c *call) connect(where agentFlags) (agent *client.Client, code int, ok bool) {
-	address := where.api
-	if address == "" && where.config == "" && c.LookupEnv != nil {
-		address, _ = c.LookupEnv("LOG_CAPTURER_API")
+	address, err := c.apiAddress(where)
+	if errors.Is(err, errNoAPI) {
+		return nil, c.usageError("%s %v", where.config, err), false
 	}
-	if address == "" {
-		cfg, err := c.load(where.config)
-		if err != nil {
-			return nil, c.configError(err), false
-		}
-		if !cfg.Server.Enabled {
-			return nil, c.usageError("%s turns the API off: server.enabled is false", where.config), false
-		}
-		address = cfg.Server.Listen
-	}
-	agent, err := client.New(address)
 	if err != nil {
+		return nil, c.configError(err), false
+	}
+	if agent, err = client.New(address); err != nil {
 		return nil, c.usageError("%v", err), false
 	}
 	return agent, ExitOK, true
+}
+
+var errNoAPI = errors.New("turns the API off: server.enabled is false")
+
+// apiAddress returns where the API is: what was named, else what the
+// configuration says.
+func (c *call) apiAddress(where agentFlags) (string, error) {
+	if where.api != "" {
+		return where.api, nil
+	}
+	if address, ok := c.LookupEnv("LOG_CAPTURER_API"); ok && address != "" && where.config == "" {
+		return address, nil
+	}
+	cfg, err := c.load(where.config)
+	if err != nil {
+		return "", err
+	}
+	if !cfg.Server.Enabled {
+		return "", errNoAPI
+	}
+	return cfg.Server.Listen, nil
 }
 
 // agentError says what went wrong with the running agent.
@@ -68,13 +81,11 @@ func isTerminal(stream any) bool {
 // wantsColor reports whether what is written to w may be coloured: when it is a
 // terminal, and neither NO_COLOR nor a dumb terminal says otherwise.
 func (c *call) wantsColor(w io.Writer) bool {
-	if c.LookupEnv != nil {
-		if value, ok := c.LookupEnv("NO_COLOR"); ok && value != "" {
-			return false
-		}
-		if value, _ := c.LookupEnv("TERM"); value == "dumb" {
-			return false
-		}
+	if value, ok := c.LookupEnv("NO_COLOR"); ok && value != "" {
+		return false
+	}
+	if value, _ := c.LookupEnv("TERM"); value == "dumb" {
+		return false
 	}
 	return isTerminal(w)
 }

@@ -50,7 +50,8 @@ type RunFunc func(ctx context.Context, cfg *config.Config, stdout io.Writer, log
 
 // Agent is what the commands are given of the agent.
 type Agent struct {
-	Run RunFunc
+	Run   RunFunc
+	Check CheckFunc
 }
 
 // command is one of the words that may follow the program's name.
@@ -75,7 +76,9 @@ func commands() []*command {
 		{"tail", "show lines as a running agent accepts them", tailUsage, tail},
 		{"top", "show what a running agent does, and keep that up to date", topUsage, top},
 		{"containers", "list what a running agent knows of the containers", containersUsage, containers},
+		{"positions", "show or change how far an agent has come", positionsUsage, positionsCommand},
 		{"config", "print the configuration that is in effect", configUsage, configure},
+		{"completion", "print a script that makes a shell complete all this", completionUsage, completion},
 		{"version", "print the version", versionUsage, version},
 		{"help", "print this text, or that of a command", helpUsage, help},
 	}
@@ -95,6 +98,9 @@ func Main(ctx context.Context, args []string, env Env, agent Agent) int {
 		name, args = args[0], args[1:]
 	}
 	c := &call{Env: env, args: args, agent: agent}
+	if name == completeCommand {
+		return complete(ctx, c)
+	}
 	if c.command = find(name); c.command == nil {
 		return c.unknownCommand(name)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
 
+	"log_capturer/internal/app"
 	"log_capturer/internal/config"
 )
 
@@ -26,7 +27,7 @@ func TestMain(m *testing.M) {
 	testscript.Main(leakChecked{m}, map[string]func(){
 		"log_capturer": func() {
 			env := Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, LookupEnv: os.LookupEnv}
-			os.Exit(Main(context.Background(), os.Args[1:], env, Agent{Run: scripted}))
+			os.Exit(Main(context.Background(), os.Args[1:], env, Agent{Run: scripted, Check: app.Check}))
 		},
 		"fetch": fetch,
 	})

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"time"
 
+	"log_capturer/internal/cursors"
 	"log_capturer/internal/server"
 )
 
@@ -88,6 +89,12 @@ func (c *Client) Status(ctx context.Context) (server.Status, error) {
 func (c *Client) Containers(ctx context.Context) ([]server.Container, error) {
 	var list []server.Container
 	return list, c.get(ctx, "/api/v1/containers", &list)
+}
+
+// Positions returns how far every sink has come.
+func (c *Client) Positions(ctx context.Context) (cursors.Export, error) {
+	var e cursors.Export
+	return e, c.get(ctx, "/api/v1/positions", &e)
 }
 
 // Health is the answer of /health. Its statuses are "healthy", "degraded" and

@@ -49,6 +49,14 @@ type Starter interface {
 	Run(ctx context.Context) error
 }
 
+// Checker is implemented by sinks that can find out whether their destination
+// would take records, without giving it any.
+type Checker interface {
+	// Check returns nil when it would, as far as that can be told, and else an
+	// error that says what to do. It is called on a sink that does not run.
+	Check(ctx context.Context) error
+}
+
 // Part is a run of a batch's records: those in [From, To) whose stream is in
 // Streams.
 type Part struct {

@@ -5,8 +5,8 @@
 // off:
 //
 //   - the API: /health, /ready, /api/v1/status, /api/v1/containers,
-//     /api/v1/files, /api/v1/tail, /api/v1/leaks, /api/v1/support-bundle, and a
-//     page for people at /
+//     /api/v1/files, /api/v1/positions, /api/v1/tail, /api/v1/leaks,
+//     /api/v1/support-bundle, and a page for people at /
 //   - metrics: /metrics
 //   - pprof: /debug/pprof/
 //
@@ -31,6 +31,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"log_capturer/internal/cursors"
 	"log_capturer/internal/health"
 	"log_capturer/internal/lifetime"
 	"log_capturer/internal/livetail"
@@ -59,6 +60,8 @@ type Options struct {
 	// SupportBundle writes an archive for a bug report, without secrets. Nil
 	// serves nothing.
 	SupportBundle func(w io.Writer) error
+	// Positions returns how far every sink has come. Nil leaves them out.
+	Positions func() (cursors.Export, error)
 	// Tail is where those who watch lines get them. Nil means that nobody can.
 	Tail *livetail.Hub
 	// Files returns what is known of every file. Nil means none.

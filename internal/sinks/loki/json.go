@@ -25,7 +25,10 @@ func appendJSONPush(dst []byte, runs []run, omitMetadata bool) []byte {
 		}
 		dst = appendJSONRun(dst, r, omitMetadata)
 	}
-	return append(dst, `]}]}`...)
+	if len(runs) > 0 {
+		dst = append(dst, `]}`...)
+	}
+	return append(dst, `]}`...)
 }
 
 func appendJSONRun(dst []byte, r *run, omitMetadata bool) []byte {

@@ -125,6 +125,7 @@ type Sink struct {
 var (
 	_ delivery.Sink    = (*Sink)(nil)
 	_ delivery.Grouper = (*Sink)(nil)
+	_ delivery.Checker = (*Sink)(nil)
 )
 
 // New returns a sink. It checks all options, reads the files that they name,
