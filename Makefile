@@ -3,7 +3,7 @@
 # How long `make fuzz` runs each fuzz target.
 FUZZTIME ?= 30s
 
-.PHONY: all build test race lint vuln fuzz test-long bench bench-vlagent ci clean
+.PHONY: all build test race lint vuln fuzz test-long test-victorialogs bench bench-vlagent ci clean
 
 all: build test lint
 
@@ -34,6 +34,9 @@ bench: ## what the agent costs (docs/performance.md); half an hour, and nothing 
 bench-vlagent: ## the same files through vlagent, which is built for it
 	cd tests/load/vlagent && go build -o ../../../bin/vlagent github.com/VictoriaMetrics/VictoriaLogs/app/vlagent
 	PATH="$(CURDIR)/bin:$$PATH" go run ./tests/load/bench -keep compare
+
+test-victorialogs: ## the sinks against a real VictoriaLogs
+	bash .ci/run victorialogs
 
 ci: ## all that CI does
 	bash .ci/run

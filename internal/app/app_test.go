@@ -82,6 +82,7 @@ func TestEveryTypeOfSink(t *testing.T) {
 	f("splunk", `, url: "http://127.0.0.1:1", token: s3cret`, "splunk at http://127.0.0.1:1")
 	f("splunk", `, url: "http://127.0.0.1:1", token: s3cret, endpoint: raw, acknowledge: true`, "splunk at http://127.0.0.1:1")
 	f("otlp", `, url: "http://127.0.0.1:1", protocol: grpc`, "otlp at http://127.0.0.1:1")
+	f("kafka", `, brokers: ["127.0.0.1:1"], use_tls: true, sasl: {mechanism: plain, username: u, password: p}`, "kafka topic logs at 127.0.0.1:1")
 	f("http", `, url: "http://127.0.0.1:1/a?key=s3cret", basic_auth: {username: u, password: p}, headers: {A: b}`, "http at http://127.0.0.1:1/a")
 	f("stdout", ", format: text", "stdout")
 	for _, typ := range config.SinkTypes() {

@@ -13,6 +13,7 @@ import (
 	"log_capturer/internal/jsondoc"
 	"log_capturer/internal/sinks/elasticsearch"
 	"log_capturer/internal/sinks/httpjson"
+	"log_capturer/internal/sinks/kafka"
 	"log_capturer/internal/sinks/localfile"
 	"log_capturer/internal/sinks/loki"
 	"log_capturer/internal/sinks/otlp"
@@ -81,6 +82,17 @@ func (a *app) makeSink(c config.Sink) (*sink, error) {
 			return nil, err
 		}
 		target, s.close = bulk, bulk.Close
+	case config.TypeKafka:
+		k := c.Kafka
+		produce, err := kafka.New(kafka.Options{
+			Brokers: k.Brokers, Topic: k.Topic, Key: k.Key, Text: k.Format == "text", Documents: documents(k.Documents),
+			Compression: k.Compression, MaxMessageBytes: int(k.MaxMessageBytes), CreateTopics: k.CreateTopics,
+			RequestTimeout: time.Duration(k.RequestTimeout), SASL: kafkaSASL(k.Login), TLS: kafkaTLS(k.Login), Logger: logger,
+		})
+		if err != nil {
+			return nil, err
+		}
+		target = produce
 	case config.TypeSplunk:
 		client := clientOptions(config.HTTPAuth{}, c.Splunk.Connection, c.Delivery)
 		withToken(&client, "Splunk", c.Splunk.Token, c.Splunk.TokenFile)
@@ -139,6 +151,27 @@ func (a *app) makeSink(c config.Sink) (*sink, error) {
 // documents maps what documents look like.
 func documents(d config.Documents) jsondoc.Options {
 	return jsondoc.Options{Time: d.TimeField, Line: d.LineField, ID: d.IDField, Fields: d.Fields}
+}
+
+// kafkaSASL maps a login at a broker, nil for none.
+func kafkaSASL(l config.KafkaLogin) *kafka.SASL {
+	if l.SASL.Mechanism == "none" {
+		return nil
+	}
+	s := &kafka.SASL{Mechanism: l.SASL.Mechanism, Username: l.SASL.Username, PasswordFile: l.SASL.PasswordFile}
+	if s.PasswordFile == "" {
+		s.Password = l.SASL.Password.Reveal()
+	}
+	return s
+}
+
+// kafkaTLS maps how connections to brokers are secured, nil for not at all.
+func kafkaTLS(l config.KafkaLogin) *httpclient.TLS {
+	if !l.UseTLS {
+		return nil
+	}
+	t := httpclient.TLS(l.TLS)
+	return &t
 }
 
 // withToken sets a token that has a scheme of its own, where there is one.

@@ -89,6 +89,8 @@ func destination(c config.Sink, dataDir string) string {
 		return c.Type + " at " + withoutQuery(c.Splunk.URL)
 	case c.OTLP != nil:
 		return c.Type + " at " + withoutQuery(c.OTLP.URL)
+	case c.Kafka != nil:
+		return c.Type + " topic " + c.Kafka.Topic + " at " + strings.Join(c.Kafka.Brokers, ", ")
 	case c.HTTP != nil:
 		return c.Type + " at " + withoutQuery(c.HTTP.URL)
 	}

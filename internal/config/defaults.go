@@ -106,6 +106,18 @@ func defaultSink(typ string) Sink {
 				"log.iostream":           "{stream}",
 			}},
 		}
+	case TypeKafka:
+		sink.Kafka = &Kafka{
+			Topic:           "logs",
+			Key:             "container",
+			Format:          "json",
+			Documents:       defaultDocuments(),
+			Compression:     "zstd",
+			MaxMessageBytes: 1_000_000, // a little less than Kafka's own default
+			RequestTimeout:  Duration(10 * time.Second),
+			Login:           KafkaLogin{SASL: SASL{Mechanism: "none"}},
+		}
+		sink.Kafka.Documents.IDField = "record_id"
 	case TypeSplunk:
 		sink.Delivery.Timeout = Duration(2 * time.Minute) // acknowledgements take their time
 		sink.Splunk = &Splunk{

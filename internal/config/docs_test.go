@@ -35,6 +35,7 @@ func TestDocs(t *testing.T) {
 		"elasticsearch": table(comments, "", *defaultSink(TypeElasticsearch).Elasticsearch, nil),
 		"splunk":        table(comments, "", *defaultSink(TypeSplunk).Splunk, nil),
 		"otlp":          table(comments, "", *defaultSink(TypeOTLP).OTLP, nil),
+		"kafka":         table(comments, "", *defaultSink(TypeKafka).Kafka, nil),
 		"http":          table(comments, "", *defaultSink(TypeHTTP).HTTP, nil),
 		"stdout":        table(comments, "", *defaultSink(TypeStdout).Stdout, nil),
 		"listeners": table(comments, "server.", cfg.Server, nil) + tableRows(comments, "metrics.", cfg.Metrics, nil) +

@@ -255,6 +255,15 @@ func TestBadConfigs(t *testing.T) {
 			`c.yaml:4:44: sinks[0].resource_attributes.: an attribute needs a name`,
 			`c.yaml:7:8: sinks[1].url: want an address such as http://collector:4318 or https://logs.example.com`,
 		}},
+		{"kafka", "sinks:\n- type: kafka\n  topic: a b\n  sasl: {username: u}\n  tls: {server_name: x}\n- type: kafka\n  name: b\n  brokers: [kafka]\n  key: host\n  sasl: {mechanism: plain, username: u}", []string{
+			`c.yaml:2:3: sinks[0].brokers: brokers is missing; give the address of one broker or more, as in [kafka:9092]`,
+			`c.yaml:3:10: sinks[0].topic: want a name of letters, digits, '.', '_' and '-', not "a b"`,
+			`c.yaml:4:20: sinks[0].sasl.username: a user without a mechanism; give plain, scram-sha-256 or scram-sha-512`,
+			`c.yaml:5:3: sinks[0].tls: tls has no effect without use_tls: true`,
+			`c.yaml:8:13: sinks[1].brokers[0]: want host:port, as in kafka:9092, not "kafka"`,
+			`c.yaml:9:8: sinks[1].key: want container, stream or none, not "host"`,
+			`c.yaml:10:3: sinks[1].sasl.password: password is missing; give it, or password_file`,
+		}},
 		{"http", "sinks:\n- type: http\n  url: logs:80/a\n  compress: zip\n- type: http\n  name: b\n  fields: {line: x}\n  headers: {'a b': c}", []string{
 			`c.yaml:3:8: sinks[0].url: want an address such as http://logs:9428/insert/jsonline or https://logs.example.com`,
 			`c.yaml:4:13: sinks[0].compress: want gzip or none, not "zip"; did you mean "gzip"?`,

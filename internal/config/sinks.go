@@ -12,10 +12,11 @@ const (
 	TypeElasticsearch = "elasticsearch"
 	TypeSplunk        = "splunk"
 	TypeOTLP          = "otlp"
+	TypeKafka         = "kafka"
 )
 
 // sinkTypes are the valid types, in the order in which documents list them.
-var sinkTypes = []string{TypeLocalFile, TypeLoki, TypeElasticsearch, TypeSplunk, TypeOTLP, TypeHTTP, TypeStdout}
+var sinkTypes = []string{TypeLocalFile, TypeLoki, TypeElasticsearch, TypeKafka, TypeSplunk, TypeOTLP, TypeHTTP, TypeStdout}
 
 // SinkTypes returns the valid types of sinks.
 func SinkTypes() []string { return slices.Clone(sinkTypes) }
@@ -39,6 +40,7 @@ type Sink struct {
 	Elasticsearch *Elasticsearch `yaml:",inline"`
 	Splunk        *Splunk        `yaml:",inline"`
 	OTLP          *OTLP          `yaml:",inline"`
+	Kafka         *Kafka         `yaml:",inline"`
 }
 
 // Delivery holds what sinks of every type have in common.
@@ -205,6 +207,54 @@ type OTLP struct {
 	Compress   string     `yaml:"compress" oneof:"gzip none"`
 	Auth       HTTPAuth   `yaml:",inline"`
 	Connection Connection `yaml:",inline"`
+}
+
+// Kafka holds the keys of a sink of type kafka.
+type Kafka struct {
+	// The addresses of one or more brokers, from which the others are learned.
+	Brokers []string `yaml:"brokers"`
+	// The template of the topic. In values, what no topic may have becomes `_`;
+	// an empty value is `none`.
+	Topic string `yaml:"topic"`
+	// What a message's key is, by which it finds its partition: the container's
+	// id, that and the stream, or none. Without a key, records of one stream are
+	// spread over partitions, and no order holds between these.
+	Key string `yaml:"key" oneof:"container stream none"`
+	// What a message is: a document of JSON, or the line as it is.
+	Format    string    `yaml:"format" oneof:"json text"`
+	Documents Documents `yaml:",inline"`
+	// How batches of messages are compressed.
+	Compression string `yaml:"compression" oneof:"zstd lz4 snappy gzip none"`
+	// The largest message, and batch of messages before compression, that the
+	// brokers take (their `message.max.bytes`). A larger record is refused.
+	MaxMessageBytes ByteSize `yaml:"max_message_bytes" min:"1KiB" max:"512MiB"`
+	// Whether a topic that is not there is asked for, which brokers may allow.
+	CreateTopics bool `yaml:"create_topics"`
+	// How long a broker has for an answer, before it is asked again.
+	RequestTimeout Duration   `yaml:"request_timeout" min:"100ms"`
+	Login          KafkaLogin `yaml:",inline"`
+}
+
+// KafkaLogin is how brokers are connected and logged in to.
+type KafkaLogin struct {
+	// The login. Without it there is none.
+	SASL SASL `yaml:"sasl"`
+	// Whether connections are secured by TLS.
+	UseTLS bool `yaml:"use_tls"`
+	// How they are.
+	TLS TLS `yaml:"tls"`
+}
+
+// SASL is the section of a login at a broker.
+type SASL struct {
+	// How the password is proven.
+	Mechanism string `yaml:"mechanism" oneof:"none plain scram-sha-256 scram-sha-512"`
+	// The user.
+	Username string `yaml:"username"`
+	// The password.
+	Password Secret `yaml:"password"`
+	// A file that holds the password.
+	PasswordFile string `yaml:"password_file"`
 }
 
 // HTTP holds the keys of a sink of type http.

@@ -40,6 +40,8 @@ func (v validator) sinks(c *Config) {
 			v.splunk(s.Splunk, path)
 		case s.OTLP != nil:
 			v.otlp(s.OTLP, path)
+		case s.Kafka != nil:
+			v.kafka(s.Kafka, path)
 		case s.HTTP != nil:
 			v.http(s.HTTP, path)
 		case s.Stdout != nil:

@@ -33,7 +33,8 @@ func (t TLS) files() []string {
 	return slices.DeleteFunc([]string{t.CAFile, t.CertFile, t.KeyFile}, func(f string) bool { return f == "" })
 }
 
-func (t TLS) config() (*tls.Config, error) {
+// Config returns the configuration, made from what the files hold now.
+func (t TLS) Config() (*tls.Config, error) {
 	c := &tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		ServerName:         t.ServerName,
@@ -100,7 +101,7 @@ func newTransports(o Options) (*transports, error) {
 }
 
 func (t *transports) make() (*http.Transport, error) {
-	config, err := t.tls.config()
+	config, err := t.tls.Config()
 	if err != nil {
 		return nil, err
 	}

@@ -52,12 +52,17 @@ func with(t *testing.T, sink delivery.Sink, f func()) {
 
 // Every line arrives once, those of a stream in order, from several containers
 // at a time.
-func testOrder(t *testing.T, h Harness) {
+func testOrder(t *testing.T, h Harness) { RunOrder(t, h, 700) }
+
+// RunOrder is the suite's test of order with about twice n lines, for tests in
+// which something happens to the destination meanwhile.
+func RunOrder(t *testing.T, h Harness, n int) {
+	t.Helper()
 	target := start(t, h)
 	r := newRig(t, h, target, nil)
 	r.run()
-	for i, n := range []int{700, 300, 1, 150} {
-		r.write(newLog(fmt.Sprintf("c%d", i), n), 60)
+	for i, lines := range []int{n, n / 2, 1, n / 4} {
+		r.write(newLog(fmt.Sprintf("c%d", i), lines), 60)
 	}
 	r.drain()
 	r.check(false, nil)

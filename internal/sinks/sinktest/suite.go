@@ -130,6 +130,9 @@ type Harness struct {
 	// Repeats says that the good records of a request that is refused in part
 	// are stored, and stored again on the way to the refused one.
 	Repeats bool
+	// Patient is for a sink whose attempts do not fail by themselves while there
+	// is hope, but wait for it until they are ended.
+	Patient bool
 	// SerialOnly is for a sink that takes one request at a time.
 	SerialOnly bool
 	// Lacks are the features that the sink does not have.
