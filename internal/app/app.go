@@ -11,6 +11,7 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -82,6 +83,10 @@ func newApp(cfg *config.Config, stdout io.Writer, logger *slog.Logger) *app {
 func (a *app) make() error {
 	cfg := a.config
 	var err error
+	if len(cfg.Pipelines) > 0 {
+		// A section that is accepted and ignored would be a lie.
+		return errors.New("pipelines can be tested and explained, and this build does not run them yet; take the section out of the configuration")
+	}
 	if a.host = cfg.Host; a.host == "" {
 		if a.host, err = os.Hostname(); err != nil {
 			return fmt.Errorf("find out the host's name (or set host in the configuration): %w", err)

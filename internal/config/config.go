@@ -33,6 +33,9 @@ type Config struct {
 	FileMonitor FileMonitor `yaml:"file_monitor"`
 	// What lies between the monitors and the sinks.
 	Dispatcher Dispatcher `yaml:"dispatcher"`
+	// What becomes of records on their way to the sinks: they are parsed,
+	// filtered, joined, redacted and routed. Without this key, nothing.
+	Pipelines []Pipeline `yaml:"pipelines"`
 	// The destinations. Every record goes to each of them. Without this key
 	// there is one, of type `local_file`.
 	Sinks []Sink `yaml:"sinks"`

@@ -90,6 +90,7 @@ func TestMarshalParsesBack(t *testing.T) {
 	got := parsed(t, string(text))
 	want := Default()
 	// An empty list that a file gives is not nil.
+	want.Pipelines = []Pipeline{}
 	for _, f := range []*Filter{&want.ContainerMonitor.Include, &want.ContainerMonitor.Exclude} {
 		f.Names, f.Images, f.Labels = []string{}, []string{}, []string{}
 	}

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // decoder puts the nodes of a file into the types of this package. It reports
@@ -35,8 +36,9 @@ type nodeDecoder interface {
 }
 
 var (
-	secretType  = reflect.TypeFor[Secret]()
-	stringsType = reflect.TypeFor[string]()
+	secretType   = reflect.TypeFor[Secret]()
+	stringsType  = reflect.TypeFor[string]()
+	durationType = reflect.TypeFor[time.Duration]()
 )
 
 // fail reports an error of the key at path, whose value is not known then.
@@ -61,6 +63,12 @@ func (d *decoder) decode(n *node, v reflect.Value, path string, tag reflect.Stru
 	if text, ok := v.Addr().Interface().(encoding.TextUnmarshaler); ok {
 		if s, ok := d.scalar(n, path, "a single value"); ok {
 			d.decodeText(n, s, v, text, path, tag)
+		}
+		return
+	}
+	if v.Type() == durationType {
+		if s, ok := d.scalar(n, path, "a duration"); ok {
+			d.decodeDuration(n, s, v, path, tag)
 		}
 		return
 	}
@@ -199,7 +207,36 @@ func enumerate(names []string) string {
 	return strings.Join(names[:last], ", ") + " or " + names[last]
 }
 
+// decodeDuration decodes a duration of a stage, whose package does not know ours.
+func (d *decoder) decodeDuration(n *node, s string, v reflect.Value, path string, tag reflect.StructTag) {
+	value, err := ParseDuration(s)
+	if err != nil {
+		d.fail(n.pos, path, "%s", err)
+		return
+	}
+	if message := outOfRange(value, s, tag, func(limit string) Duration { return mustParse(ParseDuration(limit)) }); message != "" {
+		d.fail(n.pos, path, "%s", message)
+		return
+	}
+	v.SetInt(int64(value))
+}
+
 func (d *decoder) decodeInt(n *node, s string, v reflect.Value, path string, tag reflect.StructTag) {
+	if tag.Get("unit") == "bytes" {
+		value, err := ParseByteSize(s)
+		message := ""
+		if err != nil {
+			message = err.Error()
+		} else {
+			message = outOfRange(value, s, tag, func(limit string) ByteSize { return mustParse(ParseByteSize(limit)) })
+		}
+		if message != "" {
+			d.fail(n.pos, path, "%s", message)
+			return
+		}
+		v.SetInt(int64(value))
+		return
+	}
 	number, err := strconv.Atoi(s)
 	if err != nil {
 		d.fail(n.pos, path, "want a whole number, not %q", shorten(s))

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"encoding"
 	"fmt"
 	"reflect"
 	"slices"
@@ -43,7 +44,11 @@ func (d *decoder) decodeStruct(n *node, v reflect.Value, path string) {
 	if !d.want(n, mapping, path) {
 		return
 	}
-	known := fields(v)
+	d.decodeFields(n, fields(v), path)
+}
+
+// decodeFields puts the keys of a section into the fields that are known.
+func (d *decoder) decodeFields(n *node, known []field, path string) {
 	for _, e := range n.entries {
 		i := slices.IndexFunc(known, func(f field) bool { return f.key == e.key })
 		if i < 0 {
@@ -133,7 +138,7 @@ const fileSuffix = "_file"
 // readSecrets reads the secrets of a section that are given by a file.
 func (d *decoder) readSecrets(known []field, path string) {
 	for _, f := range known {
-		if f.value.Type() != secretType {
+		if f.value.Type() != secretType && f.value.Type() != stageSecretType {
 			continue
 		}
 		i := slices.IndexFunc(known, func(o field) bool {
@@ -142,7 +147,7 @@ func (d *decoder) readSecrets(known []field, path string) {
 		if i < 0 {
 			continue
 		}
-		secret, name := f.value.Addr().Interface().(*Secret), known[i].value.String()
+		secret, name := f.value.Addr().Interface().(encoding.TextUnmarshaler), known[i].value.String()
 		secretPath, filePath := join(path, f.key), join(path, known[i].key)
 		if name == "" {
 			continue
@@ -161,7 +166,7 @@ func (d *decoder) readSecrets(known []field, path string) {
 			d.fail(d.set[filePath], filePath, "%s is empty", name)
 			continue
 		}
-		*secret = NewSecret(text)
+		_ = secret.UnmarshalText([]byte(text)) // a secret takes any text
 	}
 }
 

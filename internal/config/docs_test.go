@@ -11,6 +11,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"log_capturer/internal/pipeline"
 )
 
 const docsFile = "../../docs/config.md"
@@ -41,6 +44,12 @@ func TestDocs(t *testing.T) {
 		"listeners": table(comments, "server.", cfg.Server, nil) + tableRows(comments, "metrics.", cfg.Metrics, nil) +
 			tableRows(comments, "pprof.", cfg.Pprof, nil),
 	}
+	checkTables(t, docsFile, tables)
+}
+
+// checkTables compares the tables between the markers of a document.
+func checkTables(t *testing.T, docsFile string, tables map[string]string) {
+	t.Helper()
 	text, err := os.ReadFile(docsFile)
 	if err != nil {
 		t.Fatal(err)
@@ -109,12 +118,14 @@ func tableRows(comments map[string]string, prefix string, defaults, other any) s
 			}
 		case value.Kind() == reflect.Pointer:
 			b.WriteString(tableRows(comments, prefix+key+".", reflect.Zero(f.Type.Elem()).Interface(), nil))
-		case value.Kind() == reflect.Struct && f.Type != secretType:
+		case value.Kind() == reflect.Struct && f.Type != secretType && f.Type != stageSecretType:
 			// So has a section of the root.
 			if v.Type() != reflect.TypeFor[Config]() {
 				b.WriteString(tableRows(comments, prefix+key+".", value.Interface(), nil))
 			}
-		case f.Type == reflect.TypeFor[[]Sink](), f.Type == reflect.TypeFor[[]FileSet]():
+		case f.Type == reflect.TypeFor[[]Sink](), f.Type == reflect.TypeFor[[]FileSet](), f.Type == reflect.TypeFor[[]Pipeline](), f.Type == reflect.TypeFor[[]Stage]():
+		case value.Kind() == reflect.Slice && f.Type.Elem().Kind() == reflect.Struct:
+			b.WriteString(tableRows(comments, prefix+key+"[].", reflect.Zero(f.Type.Elem()).Interface(), nil))
 		default:
 			shown := defaultText(value.Interface())
 			if otherValue != nil && !reflect.DeepEqual(otherValue, value.Interface()) {
@@ -148,10 +159,15 @@ func valueText(f reflect.StructField, key string) string {
 		reflect.TypeFor[ByteSize]():          "size",
 		reflect.TypeFor[Duration]():          "duration",
 		secretType:                           "secret",
+		stageSecretType:                      "secret",
+		durationType:                         "duration",
 		reflect.TypeFor[[]string]():          "list of texts",
 		reflect.TypeFor[map[string]string](): "names and texts",
 		reflect.TypeFor[map[string]Secret](): "names and secrets",
 	}[f.Type]
+	if f.Tag.Get("unit") == "bytes" {
+		name = "size"
+	}
 	least, most := f.Tag.Get("min"), f.Tag.Get("max")
 	switch {
 	case least == "0" || least == "0s" || least == "":
@@ -168,8 +184,13 @@ func defaultText(value any) string {
 		if v == "" {
 			return "empty"
 		}
-	case Secret, []string, map[string]Secret:
+	case Secret, pipeline.Secret, []string, map[string]Secret:
+		if list, ok := value.([]string); ok && len(list) > 0 {
+			return "`" + strings.Join(list, "`, `") + "`"
+		}
 		return "empty"
+	case time.Duration:
+		return defaultText(Duration(v))
 	case Duration:
 		if v == 0 {
 			return "`0`"
@@ -192,7 +213,7 @@ func defaultText(value any) string {
 func fieldComments(t *testing.T) map[string]string {
 	t.Helper()
 	comments := map[string]string{}
-	for _, name := range []string{"config.go", "files.go", "sinks.go"} {
+	for _, name := range []string{"config.go", "files.go", "sinks.go", "pipelines.go", "../pipeline/options.go", "../pipeline/selection.go"} {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
 		if err != nil {
 			t.Fatal(err)
@@ -204,6 +225,9 @@ func fieldComments(t *testing.T) map[string]string {
 			}
 			if s, ok := spec.Type.(*ast.StructType); ok {
 				for _, f := range s.Fields.List {
+					if f.Tag == nil {
+						continue // no key
+					}
 					text := strings.Join(strings.Fields(f.Doc.Text()), " ")
 					if text == "" && !strings.Contains(f.Tag.Value, "inline") {
 						t.Errorf("the field %s.%s has no comment", spec.Name, f.Names[0])

@@ -69,6 +69,7 @@ func (v validator) config(c *Config) {
 	}
 	v.fileMonitor(c)
 	v.sinks(c)
+	v.pipelines(c)
 	v.listeners(c)
 }
 

@@ -1,0 +1,144 @@
+package pipeline
+
+import (
+	"regexp"
+	"time"
+
+	"log_capturer/internal/record"
+)
+
+// MultilineField is the attribute of a joined record: the number of its lines.
+const MultilineField = "lines"
+
+// joiner says whether lines belong together. A line continues the one before it
+// when continues says so.
+type joiner struct {
+	start, continuation *regexp.Regexp
+	preset              *preset
+}
+
+// continues reports whether line goes on with what the lines before it have
+// begun.
+func (j *joiner) continues(line []byte) bool {
+	switch {
+	case j.start != nil:
+		return !j.start.Match(line)
+	case j.continuation != nil:
+		return j.continuation.Match(line)
+	}
+	return j.preset.continues(line)
+}
+
+type multilineStage struct {
+	Multiline
+	joiner joiner
+}
+
+func (o *Multiline) compile(*compiler) (stage, error) {
+	s := &multilineStage{Multiline: *o}
+	given := 0
+	for _, text := range []string{o.Preset, o.Start, o.Continuation} {
+		if text != "" {
+			given++
+		}
+	}
+	if given != 1 {
+		return nil, wrong("", "give one of preset, start and continuation")
+	}
+	var err error
+	switch {
+	case o.Preset != "":
+		if s.joiner.preset = presetNamed(o.Preset); s.joiner.preset == nil {
+			return nil, wrong("preset", "there is no preset %q; there are %s", shorten(o.Preset), presetNames())
+		}
+	case o.Start != "":
+		s.joiner.start, err = pattern("start", o.Start)
+	default:
+		s.joiner.continuation, err = pattern("continuation", o.Continuation)
+	}
+	return s, err
+}
+
+func (s *multilineStage) open(r *Run) instance { return &joining{multilineStage: s, now: r.now} }
+
+// joining joins the lines of each stream of a source.
+type joining struct {
+	*multilineStage
+	now  func() time.Time
+	held [record.NumStreams]pending
+}
+
+// pending is a record that may grow.
+type pending struct {
+	event Event
+	lines int
+	since time.Time
+	used  bool
+}
+
+func (j *joining) process(e *Event, next func(*Event)) error {
+	p := &j.held[e.Stream]
+	if !p.used {
+		p.hold(e, j.now())
+		return nil
+	}
+	// The rest of a line that was cut belongs to it, whatever it looks like.
+	if e.Flags&record.Continued == 0 && !j.joiner.continues(e.Line) ||
+		p.lines >= j.MaxLines || len(p.event.Line)+1+len(e.Line) > j.MaxBytes {
+		p.send(next)
+		p.hold(e, j.now())
+		return nil
+	}
+	p.add(e)
+	if p.lines >= j.MaxLines {
+		p.send(next)
+	}
+	return nil
+}
+
+func (p *pending) hold(e *Event, now time.Time) {
+	p.event.copyFrom(e)
+	p.lines, p.since, p.used = 1, now, true
+}
+
+func (p *pending) add(e *Event) {
+	line := p.event.Line
+	if e.Flags&record.Continued == 0 {
+		line = append(line, '\n')
+	}
+	p.event.setLine(append(line, e.Line...))
+	p.event.Count += e.Count
+	p.event.Last = e.Last
+	p.event.Flags |= e.Flags &^ record.Continued
+	if e.Flags&record.Cut == 0 {
+		p.event.Flags &^= record.Cut // its rest has come
+	}
+	p.lines++
+}
+
+// send sends the record on.
+func (p *pending) send(next func(*Event)) {
+	p.used = false
+	if p.lines > 1 {
+		// Beyond the bound the lines can still be counted.
+		_ = p.event.Set(MultilineField, Value{Number, itoa(p.lines)})
+	}
+	next(&p.event)
+}
+
+func (j *joining) flush(now time.Time, all bool, next func(*Event)) {
+	for s := range j.held {
+		if p := &j.held[s]; p.used && (all || now.Sub(p.since) >= j.MaxWait) {
+			p.send(next)
+		}
+	}
+}
+
+func (j *joining) holds() bool {
+	for s := range j.held {
+		if j.held[s].used {
+			return true
+		}
+	}
+	return false
+}
