@@ -35,8 +35,8 @@ var importRules = []importRule{
 	},
 	{
 		packages: []string{"internal/cli"},
-		only:     []string{"internal/config", "internal/client", "internal/server", "internal/lifetime", "internal/cursors"},
-		why:      "the commands read the config, ask a running agent, and get what runs as a function",
+		only:     []string{"internal/config", "internal/client", "internal/server", "internal/lifetime", "internal/cursors", "internal/pipeline", "internal/record"},
+		why:      "the commands read the config, try its pipelines, ask a running agent, and get what runs as a function",
 	},
 	{
 		packages: []string{"internal/client"},

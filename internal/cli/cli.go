@@ -73,6 +73,8 @@ func commands() []*command {
 	return []*command{
 		{"run", "capture logs until told to stop", runUsage, runAgent},
 		{"validate", "check a configuration", validateUsage, validate},
+		{"test", "hold pipelines to their tests", testUsage, testPipelines},
+		{"explain", "show stage by stage what a pipeline does to lines", explainUsage, explain},
 		{"tail", "show lines as a running agent accepts them", tailUsage, tail},
 		{"top", "show what a running agent does, and keep that up to date", topUsage, top},
 		{"containers", "list what a running agent knows of the containers", containersUsage, containers},

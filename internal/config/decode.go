@@ -21,6 +21,8 @@ type decoder struct {
 	file string
 	env  func(string) (string, bool)
 	read func(path string) ([]byte, error)
+	// literal says that nothing of the environment is put in.
+	literal bool
 
 	errs Errors
 	// set holds where each key of the file is, by its path.
@@ -150,6 +152,9 @@ func (d *decoder) want(n *node, k kind, path string) bool {
 func (d *decoder) scalar(n *node, path, want string) (string, bool) {
 	switch n.kind {
 	case scalar:
+		if d.literal {
+			return n.text, true
+		}
 		text, wrong := expand(n.text, d.env)
 		for _, message := range wrong {
 			d.fail(n.pos, path, "%s", message)

@@ -79,6 +79,10 @@ func (s Stage) MarshalYAML() (any, error) {
 // CompilePipelines returns the pipelines of a valid configuration, which count
 // in metrics.
 func (c *Config) CompilePipelines(metrics *pipeline.Metrics) (*pipeline.Table, error) {
+	return pipeline.NewTable(c.definitions(), c.sinkNames(), metrics)
+}
+
+func (c *Config) definitions() []pipeline.Definition {
 	definitions := make([]pipeline.Definition, len(c.Pipelines))
 	for i, p := range c.Pipelines {
 		definitions[i] = pipeline.Definition{Name: p.Name, Select: p.Select}
@@ -86,28 +90,49 @@ func (c *Config) CompilePipelines(metrics *pipeline.Metrics) (*pipeline.Table, e
 			definitions[i].Stages = append(definitions[i].Stages, s.Stage)
 		}
 	}
-	sinks := make([]string, len(c.Sinks))
+	return definitions
+}
+
+func (c *Config) sinkNames() []string {
+	names := make([]string, len(c.Sinks))
 	for i, s := range c.Sinks {
-		sinks[i] = s.Name
+		names[i] = s.Name
 	}
-	return pipeline.NewTable(definitions, sinks, metrics)
+	return names
 }
 
 // pipelines checks the pipelines by compiling them.
 func (v validator) pipelines(c *Config) {
-	for i, p := range c.Pipelines {
+	if v.failedWithin("sinks") {
+		return // their names are not known
+	}
+	definitions := c.definitions()
+	for i := range definitions {
 		path := fmt.Sprintf("pipelines[%d]", i)
-		if len(p.Stages) == 0 {
+		stages := definitions[i].Stages
+		if len(stages) == 0 {
 			v.wrong(path+".stages", "is empty; give a stage")
 		}
-		for failed := range v.failed {
-			if strings.HasPrefix(failed, "pipelines") || strings.HasPrefix(failed, "sinks") {
-				return // what could not be decoded cannot be compiled
+		for j := range stages {
+			// What is wrong with this one is reported; the others are checked.
+			if v.failedWithin(fmt.Sprintf("%s.stages[%d]", path, j)) {
+				stages[j] = pipeline.Stage{Type: "level", Options: pipeline.NewOptions("level")}
 			}
 		}
 	}
-	_, err := c.CompilePipelines(pipeline.NewMetrics())
+	_, err := pipeline.NewTable(definitions, c.sinkNames(), pipeline.NewMetrics())
 	for _, e := range pipeline.OptionErrors(err) {
 		v.wrong(e.Key, "%s", e.Message)
 	}
+}
+
+// failedWithin reports whether a key at path or below could not be decoded.
+func (v validator) failedWithin(path string) bool {
+	for failed := range v.failed {
+		rest, ok := strings.CutPrefix(failed, path)
+		if ok && (rest == "" || rest[0] == '.' || rest[0] == '[') {
+			return true
+		}
+	}
+	return false
 }

@@ -34,7 +34,7 @@ func TestYAMLIsReadAgain(t *testing.T) {
 		}
 	}
 	f("defaults", Default())
-	for _, path := range []string{"../../examples/busy.yaml", "../../examples/files.yaml", "../../examples/minimal.yaml"} {
+	for _, path := range []string{"../../examples/busy.yaml", "../../examples/files.yaml", "../../examples/minimal.yaml", "../../examples/pipelines.yaml"} {
 		data, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)

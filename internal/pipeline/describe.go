@@ -116,6 +116,8 @@ type Explainer struct {
 	before []Event
 	// at holds for each stage whether an event is in it.
 	at []bool
+	// failed says that the stage that spoke last has failed, and goes on.
+	failed bool
 }
 
 // NewExplainer returns one that writes to w. The sinks are the configured names.
@@ -150,7 +152,10 @@ func (x *Explainer) Observer() *Observer {
 			}
 			x.say(i, lines...)
 		},
-		Failed: func(i int, err error) { x.say(i, "failed: "+err.Error()) },
+		Failed: func(i int, err error) {
+			x.say(i, "failed: "+err.Error())
+			x.failed = true
+		},
 		Dropped: func(i int, e *Event, reason string) {
 			x.at[i] = false
 			x.say(i, "dropped: "+reason)
@@ -178,8 +183,12 @@ func (x *Explainer) Held() {
 }
 
 func (x *Explainer) say(i int, lines ...string) {
-	fmt.Fprintf(x.w, "  %2d %-12s %s\n", i+1, x.p.StageName(i), lines[0])
-	for _, line := range lines[1:] {
+	if !x.failed {
+		fmt.Fprintf(x.w, "  %2d %-12s %s\n", i+1, x.p.StageName(i), lines[0])
+		lines = lines[1:]
+	}
+	x.failed = false
+	for _, line := range lines {
 		fmt.Fprintf(x.w, "  %15s %s\n", "", line)
 	}
 }
