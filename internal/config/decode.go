@@ -229,12 +229,11 @@ func (d *decoder) decodeDuration(n *node, s string, v reflect.Value, path string
 func (d *decoder) decodeInt(n *node, s string, v reflect.Value, path string, tag reflect.StructTag) {
 	if tag.Get("unit") == "bytes" {
 		value, err := ParseByteSize(s)
-		message := ""
 		if err != nil {
-			message = err.Error()
-		} else {
-			message = outOfRange(value, s, tag, func(limit string) ByteSize { return mustParse(ParseByteSize(limit)) })
+			d.fail(n.pos, path, "%s", err)
+			return
 		}
+		message := outOfRange(value, s, tag, func(limit string) ByteSize { return mustParse(ParseByteSize(limit)) })
 		if message != "" {
 			d.fail(n.pos, path, "%s", message)
 			return

@@ -156,7 +156,7 @@ func (x *Explainer) Observer() *Observer {
 			x.say(i, "failed: "+err.Error())
 			x.failed = true
 		},
-		Dropped: func(i int, e *Event, reason string) {
+		Dropped: func(i int, _ *Event, reason string) {
 			x.at[i] = false
 			x.say(i, "dropped: "+reason)
 		},

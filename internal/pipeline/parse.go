@@ -9,7 +9,7 @@ type parser struct {
 	// parse puts what it finds into the list.
 	parse func(text string, into *fieldList) error
 	// after does with the event what is more than attributes. It may be nil.
-	after func(e *Event, text string, found *fieldList)
+	after func(e *Event, found *fieldList)
 }
 
 func (p *parser) open(*Run) instance {
@@ -42,7 +42,7 @@ func (p *parsing) process(e *Event, next func(*Event)) error {
 		return err
 	}
 	if p.after != nil {
-		p.after(e, text, &p.found)
+		p.after(e, &p.found)
 	}
 	next(e)
 	return nil

@@ -127,13 +127,13 @@ func (s *jsonScanner) more(end byte) (bool, error) {
 // value reads a value into the list.
 func (s *jsonScanner) value(into *fieldList, name string) error {
 	start := s.at
-	switch c := s.peek(); {
-	case c == '{':
+	switch c := s.peek(); c {
+	case '{':
 		if len(name) > MaxNameBytes {
 			return into.add(name, Value{}) // which says so
 		}
 		return s.object(into, name+".")
-	case c == '"':
+	case '"':
 		text, err := s.string(true)
 		if err != nil {
 			return err

@@ -17,7 +17,7 @@ func (o *Syslog) compile(*compiler) (stage, error) {
 		parse: func(text string, into *fieldList) error {
 			return parseSyslog(text, format, into)
 		},
-		after: func(e *Event, text string, found *fieldList) { applySyslog(e, zone, found) },
+		after: func(e *Event, found *fieldList) { applySyslog(e, zone, found) },
 	}, nil
 }
 

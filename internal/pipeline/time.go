@@ -79,14 +79,12 @@ func (s *timeStage) process(e *Event, next func(*Event)) error {
 // limit sets the record's time.
 func (s *timeStage) limit(e *Event, t time.Time) error {
 	captured := time.Unix(0, e.Captured)
-	limit := captured
+	limit := t
 	switch {
 	case s.MaxPast > 0 && t.Before(captured.Add(-s.MaxPast)):
 		limit = captured.Add(-s.MaxPast)
 	case s.MaxFuture > 0 && t.After(captured.Add(s.MaxFuture)):
 		limit = captured.Add(s.MaxFuture)
-	default:
-		limit = t
 	}
 	if !limit.Equal(t) && s.Beyond != "keep" {
 		if err := e.Set(OriginalTimeField, Value{Text, t.UTC().Format(time.RFC3339Nano)}); err != nil {
