@@ -145,7 +145,7 @@ func (x *explained) lines(r io.Reader) error {
 		fmt.Fprintf(x.w, "line %d\n", number)
 		now := time.Now().UnixNano()
 		run.Process(&pipeline.Event{
-			Source: x.source, Stream: x.stream, Line: scanner.Bytes(), Time: now, Captured: now, Sinks: x.choice.Sinks, Last: number,
+			Source: x.source, Stream: x.stream, Line: scanner.Bytes(), Time: now, Captured: now, Sinks: x.choice.Sinks, After: record.Anchor{Seq: number},
 		})
 		explainer.Held()
 	}

@@ -96,7 +96,7 @@ func testSource(s config.TestSource) *record.Source {
 		Image: s.Image, ComposeProject: s.ComposeProject, ComposeService: s.ComposeService, Labels: s.Labels,
 	}
 	if s.File != "" {
-		src.Key = pipeline.FileKey + s.File
+		src.Key, src.FilePath = "file/"+s.File, s.File
 	}
 	return src
 }
@@ -139,7 +139,7 @@ func runPipelineTest(cfg *config.Config, t *config.PipelineTest) (string, error)
 		}
 		run.Process(&pipeline.Event{
 			Source: src, Stream: stream, Line: []byte(line.Line), Time: now.UnixNano(), Captured: now.UnixNano(),
-			Sinks: choice.Sinks, Last: uint64(i) + 1,
+			Sinks: choice.Sinks, After: record.Anchor{Seq: uint64(i) + 1},
 		})
 		now = now.Add(time.Second)
 	}

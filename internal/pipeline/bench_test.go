@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"log_capturer/internal/pipeline"
+	"log_capturer/internal/record"
 )
 
 // unchanged are stages and a line that each of them leaves as it is.
@@ -40,7 +41,7 @@ func events(run *pipeline.Run, line []byte) func() {
 		n++
 		fields, labels := e.Fields[:0], e.Labels[:0]
 		// Every other line is different, so that none is a repeat.
-		*e = pipeline.Event{Source: source, Line: line[:len(line)-int(n%2)], Time: 1e18, Captured: 1e18 + int64(n), Last: n, Count: 1, Fields: fields, Labels: labels}
+		*e = pipeline.Event{Source: source, Line: line[:len(line)-int(n%2)], Time: 1e18, Captured: 1e18 + int64(n), After: record.Anchor{Seq: n}, Count: 1, Fields: fields, Labels: labels}
 		run.Process(e)
 	}
 }

@@ -54,6 +54,7 @@ func (c *collapsing) process(e *Event, next func(*Event)) error {
 	if c.key != nil {
 		var err error
 		if c.scratch, err = c.key.appendText(c.scratch[:0], c.env, e); err != nil {
+			c.release(e.Stream, next)
 			return err
 		}
 		key = c.scratch
@@ -68,15 +69,15 @@ func (c *collapsing) process(e *Event, next func(*Event)) error {
 	if r.n > 0 && e.Captured-r.first > int64(c.window) {
 		r.send(next)
 	}
-	count := e.Count
+	count, before := e.Count, e.Before
 	if r.n == 0 {
 		r.first, r.since = e.Captured, c.now()
 	} else {
-		count += r.held.Count
+		count, before = count+r.held.Count, r.held.Before
 	}
 	// The last one is kept, so that times go on as they were written.
 	r.held.copyFrom(e)
-	r.held.Count = count
+	r.held.Count, r.held.Before = count, before
 	r.n++
 	return nil
 }
@@ -101,11 +102,14 @@ func (c *collapsing) flush(now time.Time, all bool, next func(*Event)) {
 	}
 }
 
-func (c *collapsing) holds() bool {
-	for s := range c.streams {
-		if c.streams[s].n > 0 {
-			return true
-		}
+func (c *collapsing) release(stream record.Stream, next func(*Event)) {
+	c.streams[stream].seen = false
+	c.streams[stream].send(next)
+}
+
+func (c *collapsing) oldest(stream record.Stream) *Event {
+	if r := &c.streams[stream]; r.n > 0 {
+		return &r.held
 	}
-	return false
+	return nil
 }

@@ -138,9 +138,9 @@ func (x *Explainer) Observer() *Observer {
 		},
 		After: func(i int, e *Event) {
 			before := &x.before[i]
-			if !x.at[i] || e.Last != before.Last || e.Count != before.Count {
+			if !x.at[i] || e.After.Seq != before.After.Seq || e.Count != before.Count {
 				x.say(i, append([]string{"sends on what it held:"}, indent(Describe(e, x.sinks))...)...)
-				if e.Last == before.Last {
+				if e.After.Seq == before.After.Seq {
 					x.at[i] = false
 				}
 				return

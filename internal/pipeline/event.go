@@ -40,8 +40,9 @@ type Event struct {
 	// Count is the number of records that the event covers: 1, or more where
 	// lines were joined or repeats collapsed.
 	Count int
-	// Last is the number that the caller gave to the last of these records.
-	Last uint64
+	// Before and After are the anchors of the stream before the first of these
+	// records and after the last one. The caller sets them.
+	Before, After record.Anchor
 
 	// own says that Line is memory of this event, which nobody else reads.
 	own bool

@@ -32,6 +32,9 @@ func variables() map[string]any {
 		"compose_project":  "",
 		"compose_service":  "",
 		"host":             "",
+		"file":             "",
+		"namespace":        "",
+		"pod":              "",
 		"container_labels": map[string]string{},
 	}
 }
@@ -176,6 +179,8 @@ func newEnvironment(source *record.Source) *environment {
 	env.values["compose_project"] = source.ComposeProject
 	env.values["compose_service"] = source.ComposeService
 	env.values["host"] = source.Host
+	env.values["file"] = source.FilePath
+	env.values["namespace"], env.values["pod"] = source.Namespace, source.Pod
 	if source.Labels != nil {
 		env.values["container_labels"] = source.Labels
 	}

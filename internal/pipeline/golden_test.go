@@ -124,7 +124,7 @@ func golden(t *testing.T, stages, input string) string {
 		}
 		at := captured.Add(time.Duration(in) * time.Second).UnixNano()
 		in++
-		e := pipeline.Event{Source: source, Stream: stream, Line: []byte(line), Time: at, Captured: at, Last: uint64(in)}
+		e := pipeline.Event{Source: source, Stream: stream, Line: []byte(line), Time: at, Captured: at, After: record.Anchor{Seq: uint64(in)}}
 		run.Process(&e)
 	}
 	run.Close()

@@ -108,7 +108,7 @@ func (p *pending) add(e *Event) {
 	}
 	p.event.setLine(append(line, e.Line...))
 	p.event.Count += e.Count
-	p.event.Last = e.Last
+	p.event.After = e.After
 	p.event.Flags |= e.Flags &^ record.Continued
 	if e.Flags&record.Cut == 0 {
 		p.event.Flags &^= record.Cut // its rest has come
@@ -134,11 +134,15 @@ func (j *joining) flush(now time.Time, all bool, next func(*Event)) {
 	}
 }
 
-func (j *joining) holds() bool {
-	for s := range j.held {
-		if j.held[s].used {
-			return true
-		}
+func (j *joining) release(stream record.Stream, next func(*Event)) {
+	if p := &j.held[stream]; p.used {
+		p.send(next)
 	}
-	return false
+}
+
+func (j *joining) oldest(stream record.Stream) *Event {
+	if p := &j.held[stream]; p.used {
+		return &p.event
+	}
+	return nil
 }

@@ -36,8 +36,8 @@ type stage interface {
 type instance interface {
 	// process does the stage's work on e. It calls next for each event that
 	// goes on, which is e itself most often; where it does not, drop was called
-	// or the instance holds a copy of e. On error nothing was done, and next
-	// was not called.
+	// or the instance holds a copy of e. On error nothing was done to e. The
+	// events of one stream go on in the order in which they came.
 	process(e *Event, next func(*Event)) error
 }
 
@@ -46,8 +46,10 @@ type flusher interface {
 	// flush sends on what is held, all of it or what has been held since
 	// before the given time of the wall clock.
 	flush(before time.Time, all bool, next func(*Event))
-	// holds reports whether anything is held.
-	holds() bool
+	// release sends on what is held of a stream.
+	release(stream record.Stream, next func(*Event))
+	// oldest returns the oldest event of a stream that is held, or nil.
+	oldest(stream record.Stream) *Event
 }
 
 // compiler is what the stages of one pipeline are compiled with.
@@ -258,6 +260,7 @@ func (r *Run) step(i int, e *Event) {
 			if r.watch != nil && r.watch.Before != nil {
 				r.watch.Before(i, e, true)
 			}
+			r.release(i, i+1, e.Stream)
 			r.step(i+1, e)
 			return
 		}
@@ -283,7 +286,9 @@ func (r *Run) failed(i int, e *Event, err error) {
 	}
 	// With all attributes taken, the count alone tells of the failure.
 	_ = e.Set(ErrorField, TextValue(l.name+": "+err.Error()))
+	r.release(i, i+1, e.Stream)
 	if l.onError.route != 0 {
+		r.release(i+1, len(r.links), e.Stream)
 		e.Sinks = l.onError.route
 		if r.watch != nil && r.watch.After != nil {
 			r.watch.After(i, e)
@@ -335,12 +340,35 @@ func (r *Run) flush(all bool) {
 	}
 }
 
+// release sends on what the stages from i to before end hold of a stream, so
+// that an event that goes past them does not overtake it.
+func (r *Run) release(i, end int, stream record.Stream) {
+	for ; i < end; i++ {
+		if f, ok := r.links[i].instance.(flusher); ok {
+			f.release(stream, r.links[i].next)
+		}
+	}
+}
+
 // Holds reports whether a stage holds anything back.
 func (r *Run) Holds() bool {
-	for i := range r.links {
-		if f, ok := r.links[i].instance.(flusher); ok && f.holds() {
+	for s := range record.Stream(record.NumStreams) {
+		if r.Oldest(s) != nil {
 			return true
 		}
 	}
 	return false
+}
+
+// Oldest returns the oldest event of a stream that is held back, or nil. The
+// records of a stream go on in order, so that all before it are done.
+func (r *Run) Oldest(stream record.Stream) *Event {
+	for i := len(r.links) - 1; i >= 0; i-- {
+		if f, ok := r.links[i].instance.(flusher); ok {
+			if e := f.oldest(stream); e != nil {
+				return e
+			}
+		}
+	}
+	return nil
 }

@@ -26,12 +26,8 @@ type Selection struct {
 	Files []string `yaml:"files"`
 }
 
-// FileKey begins the Key of a source that is a file. Its path follows.
-const FileKey = "file/"
-
 // Matches reports whether a source is among those chosen.
 func (s *Selection) Matches(src *record.Source) bool {
-	file, isFile := strings.CutPrefix(src.Key, FileKey)
 	service := src.ComposeService
 	return slices.ContainsFunc(s.Names, func(p string) bool { return src.ContainerName != "" && glob(p, src.ContainerName) }) ||
 		slices.ContainsFunc(s.Images, func(p string) bool { return src.Image != "" && glob(p, src.Image) }) ||
@@ -43,7 +39,7 @@ func (s *Selection) Matches(src *record.Source) bool {
 		slices.ContainsFunc(s.Services, func(p string) bool {
 			return service != "" && (glob(p, service) || glob(p, src.ComposeProject+"/"+service))
 		}) ||
-		slices.ContainsFunc(s.Files, func(p string) bool { return isFile && glob(p, file) })
+		slices.ContainsFunc(s.Files, func(p string) bool { return src.FilePath != "" && glob(p, src.FilePath) })
 }
 
 // check finds what is wrong with the patterns.
