@@ -85,6 +85,10 @@ type Delivery struct {
 
 type sourceCursors struct {
 	accepted, committed record.Cursor
+	// enqueued is where the last records stand that were accepted in this
+	// process. When they are committed, so is passed: behind them nothing came
+	// that is for this sink.
+	enqueued, passed record.Cursor
 	// known says that the journal has the cursor. It may be the zero cursor, of
 	// a sink that wants everything and has nothing yet.
 	known bool
@@ -211,7 +215,35 @@ func (d *Delivery) accept(it queue.Item, wanted int) error {
 	defer d.mu.Unlock()
 	if c := d.cursors[b.Source.Key]; c != nil {
 		c.accepted.Advance(b.To, record.AllStreams)
+		c.enqueued.Advance(b.To, b.Streams)
 	}
+	return nil
+}
+
+// Pass moves past records of a source that were dropped or are for other sinks:
+// those that lie between the records that were accepted and the given cursor.
+// The sink's cursor moves when what was accepted is delivered.
+func (d *Delivery) Pass(source string, to record.Cursor) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c, err := d.sourceCursors(source)
+	if err != nil {
+		return err
+	}
+	c.accepted.Advance(to, record.AllStreams)
+	c.passed = c.accepted
+	if !c.committed.Reaches(c.enqueued) {
+		return nil // committed with what is under way
+	}
+	committed := c.committed
+	committed.Advance(c.passed, record.AllStreams)
+	if committed == c.committed {
+		return nil
+	}
+	if err := d.opts.Journal.Commit(d.cursorChange(source, committed)); err != nil {
+		return fmt.Errorf("write position of %q for sink %q: %w", source, d.opts.Name, err)
+	}
+	c.committed, c.known = committed, true
 	return nil
 }
 
@@ -247,6 +279,14 @@ func trim(b *record.Batch, accepted record.Cursor) (queue.Item, int) {
 	wanted := 0
 	for i := range b.Records {
 		s := b.Records[i].Stream
+		// A derived record stands for any number of records, of which the sink
+		// has all or none.
+		if b.Derived() {
+			skip[s] = 0
+			if b.Origin(i).Seq <= accepted.Streams[s].Seq {
+				skip[s] = 1
+			}
+		}
 		if skip[s] > 0 {
 			skip[s]--
 			it.Start[s] = i + 1

@@ -260,6 +260,9 @@ func (w *worker) commit(ctx context.Context, req *Request, delivered, dead int) 
 			continue // forgotten while it was delivered
 		}
 		c.committed.Advance(p.Batch.CursorAt(p.To), p.Streams)
+		if c.committed.Reaches(c.enqueued) {
+			c.committed.Advance(c.passed, record.AllStreams)
+		}
 		c.known = true
 		if i+1 == len(req.Parts) || req.Parts[i+1].Batch.Source.Key != source {
 			w.changes = append(w.changes, w.cursorChange(source, c.committed))

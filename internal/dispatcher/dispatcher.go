@@ -31,27 +31,40 @@ func New(sinks []*delivery.Delivery) *Dispatcher { return &Dispatcher{sinks: sin
 // batch.
 func (d *Dispatcher) Accept(ctx context.Context, b *record.Batch) error {
 	defer b.Release()
-	var full []*delivery.Delivery
-	for _, sink := range d.sinks {
+	return d.accept(ctx, func(int) *record.Batch { return b })
+}
+
+// accept gives each sink its batch, which may be nil.
+func (d *Dispatcher) accept(ctx context.Context, batchOf func(place int) *record.Batch) error {
+	type blocked struct {
+		*delivery.Delivery
+		batch *record.Batch
+	}
+	var full []blocked
+	for place, sink := range d.sinks {
+		b := batchOf(place)
+		if b == nil {
+			continue
+		}
 		ok, err := sink.TryEnqueue(b)
 		if err != nil {
 			return err
 		}
 		if !ok {
-			full = append(full, sink)
+			full = append(full, blocked{sink, b})
 		}
 	}
 	switch len(full) {
 	case 0:
 		return nil
 	case 1:
-		return full[0].Enqueue(ctx, b)
+		return full[0].Enqueue(ctx, full[0].batch)
 	}
 	// Each is waited for on its own, since the first may be full for hours when
 	// the second has room in a moment.
 	waiting := lifetime.NewGroup(ctx)
 	for _, sink := range full {
-		waiting.Go("dispatcher", func(ctx context.Context) error { return sink.Enqueue(ctx, b) })
+		waiting.Go("dispatcher", func(ctx context.Context) error { return sink.Enqueue(ctx, sink.batch) })
 	}
 	if err := waiting.Wait(); err != nil {
 		return err

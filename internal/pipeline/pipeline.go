@@ -372,3 +372,7 @@ func (r *Run) Oldest(stream record.Stream) *Event {
 	}
 	return nil
 }
+
+// Through returns a pipeline without stages, for sources of which the container's
+// labels name the sinks alone.
+func Through() *Pipeline { return &Pipeline{name: NoPipeline, metrics: NewMetrics()} }

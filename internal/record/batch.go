@@ -21,9 +21,11 @@ type Batch struct {
 	// Streams holds the streams that have records in the batch.
 	Streams StreamSet
 
-	arena []byte
-	class int
-	refs  atomic.Int32
+	// origins are the anchors of derived records.
+	origins []Anchor
+	arena   []byte
+	class   int
+	refs    atomic.Int32
 }
 
 // arenaClasses are the capacities of pooled arenas, in bytes. A batch takes the
@@ -85,6 +87,9 @@ func (b *Batch) CursorAt(n int) Cursor {
 	if n == len(b.Records) {
 		return b.To
 	}
+	if b.Derived() {
+		return b.derivedCursorAt(n)
+	}
 	c := b.From
 	// To ends with the batch's last record. From may be the joined cursor of
 	// several sinks and count fewer records than were read.
@@ -109,12 +114,18 @@ func (b *Batch) CursorAt(n int) Cursor {
 // LineBytes returns the sum of the lines' lengths.
 func (b *Batch) LineBytes() int { return len(b.arena) }
 
-// recordSize is the size of a Record in memory, in bytes.
-const recordSize = int(unsafe.Sizeof(Record{}))
+// recordSize and anchorMemory are the sizes of a Record and an Anchor in memory,
+// in bytes.
+const (
+	recordSize   = int(unsafe.Sizeof(Record{}))
+	anchorMemory = int(unsafe.Sizeof(Anchor{}))
+)
 
 // Memory returns what the batch holds of memory, in bytes. It does not change
 // once the batch was handed over, and is what bounded windows count.
-func (b *Batch) Memory() int { return cap(b.arena) + cap(b.Records)*recordSize + 256 }
+func (b *Batch) Memory() int {
+	return cap(b.arena) + cap(b.Records)*recordSize + cap(b.origins)*anchorMemory + 256
+}
 
 // Retain adds n holders.
 func (b *Batch) Retain(n int) { b.refs.Add(int32(n)) }
@@ -137,6 +148,7 @@ func (b *Batch) Release() {
 	b.From, b.To = Cursor{}, Cursor{}
 	b.Records = b.Records[:0]
 	b.Streams = 0
+	b.origins = b.origins[:0]
 	b.arena = b.arena[:0]
 	batchPools[b.class].Put(b)
 }

@@ -1,0 +1,429 @@
+package dispatcher
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"log_capturer/internal/pipeline"
+	"log_capturer/internal/record"
+)
+
+// Processor takes batches through the pipelines of their sources, and what comes
+// out to the sinks.
+//
+// What a sink is given then are derived batches, whose records know how far the
+// source is done when they are. A record that is dropped, or goes to other
+// sinks, is done when everything before it is. A line that a stage holds back is
+// not: no cursor moves past it before the record that it becomes is delivered,
+// so that after a crash it is read again. Where a sink stood when the source was
+// resumed, what is held is sent on first: the records that the sink has end
+// there, and so do those that are made again.
+//
+// A batch that no stage changes is passed on as it is.
+type Processor struct {
+	next   *Dispatcher
+	table  *pipeline.Table
+	logger *slog.Logger
+
+	mu      sync.Mutex
+	sources map[string]*processed
+}
+
+// NewProcessor returns a processor before next, whose sinks are those that the
+// table was compiled with.
+func NewProcessor(next *Dispatcher, table *pipeline.Table, logger *slog.Logger) *Processor {
+	return &Processor{next: next, table: table, logger: logger, sources: map[string]*processed{}}
+}
+
+// processed is the state of a source. It is used by whoever has its turn.
+type processed struct {
+	// turn has room for one token, which is held by whoever uses the rest.
+	turn chan struct{}
+
+	source *record.Source
+	choice pipeline.Choice
+	run    *pipeline.Run // nil where there is no pipeline
+	// cuts are where sinks stood when the source was resumed.
+	cuts []record.Cursor
+	// read is the cursor after what was taken in, done the one after what is
+	// in outbox or beyond it.
+	read, done record.Cursor
+	known      bool
+	// outbox holds what is not accepted by all sinks yet, oldest first.
+	outbox []parcel
+
+	work work
+}
+
+// parcel is what the sinks are given in one step.
+type parcel struct {
+	// batch holds every record; sinks has the place of each.
+	batch *record.Batch
+	sinks []pipeline.SinkSet
+	to    record.Cursor
+}
+
+// work is what is at hand while a batch is taken in.
+type work struct {
+	event   pipeline.Event
+	origin  *record.Batch
+	anchors []record.Anchor
+	// index is that of the record in the pipeline; same is the number of
+	// records before it that came out as they went in, or -1 when one did not.
+	index, same int
+	out         *record.Batch
+	sinks       []pipeline.SinkSet
+}
+
+// of returns the state of a source, and takes a turn at it.
+func (p *Processor) of(ctx context.Context, key string) (*processed, error) {
+	p.mu.Lock()
+	s := p.sources[key]
+	if s == nil {
+		s = &processed{turn: make(chan struct{}, 1)}
+		p.sources[key] = s
+	}
+	p.mu.Unlock()
+	select {
+	case s.turn <- struct{}{}:
+		return s, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (s *processed) leave() { <-s.turn }
+
+// Accept takes over the caller's hold of b, takes the batch through its source's
+// pipeline, and what comes out to the sinks. When ctx is done first, the caller
+// reads on from before the batch: what was taken in is not taken in again.
+func (p *Processor) Accept(ctx context.Context, b *record.Batch) error {
+	s, err := p.of(ctx, b.Source.Key)
+	if err != nil {
+		b.Release()
+		return err
+	}
+	defer s.leave()
+	p.open(s, b.Source)
+	if s.run == nil && len(s.outbox) == 0 {
+		return p.next.Accept(ctx, b)
+	}
+	defer b.Release()
+	if err := p.send(ctx, s); err != nil {
+		return err
+	}
+	if s.run == nil {
+		b.Retain(1)
+		return p.next.Accept(ctx, b)
+	}
+	s.take(b)
+	return p.send(ctx, s)
+}
+
+// open prepares the state for a source, which may have changed.
+func (p *Processor) open(s *processed, src *record.Source) {
+	if s.source == src {
+		return
+	}
+	if s.run != nil && s.run.Holds() {
+		s.begin(nil)
+		s.run.Close()
+		s.end()
+	}
+	s.source, s.choice = src, p.table.For(src)
+	for _, warning := range s.choice.Warnings {
+		p.logger.Warn("label_not_followed", "container", src.Name(), "reason", warning)
+	}
+	s.run = nil
+	if s.choice.Pipeline != nil {
+		s.run = s.choice.Pipeline.Open(src, s.emit, nil)
+	} else if s.choice.Sinks != 0 {
+		s.run = pipeline.Through().Open(src, s.emit, nil)
+	}
+}
+
+// take takes a batch through the pipeline. What comes out is put into the outbox.
+func (s *processed) take(b *record.Batch) {
+	if !s.known {
+		s.read, s.done, s.known = b.From, b.From, true
+	}
+	s.begin(b)
+	w := &s.work
+	w.anchors = b.Anchors(w.anchors[:0])
+	if s.run.Holds() {
+		w.same = -1
+	}
+	before := b.From.Streams
+	for i := range b.Records {
+		r := &b.Records[i]
+		from := before[r.Stream]
+		before[r.Stream] = w.anchors[i]
+		w.index = i
+		if w.anchors[i].Seq <= s.read.Streams[r.Stream].Seq {
+			s.changed() // it was taken in before
+			continue
+		}
+		s.cut(r.Stream, from.Seq)
+		fields, labels := w.event.Fields[:0], w.event.Labels[:0]
+		w.event = pipeline.Event{
+			Source: s.source, Stream: r.Stream, Flags: r.Flags, Line: b.Line(r), Time: r.Time, Captured: r.Time,
+			Fields: fields, Labels: labels, Sinks: s.choice.Sinks, Before: from, After: w.anchors[i], Count: 1,
+		}
+		s.run.Process(&w.event)
+		if w.same >= 0 && w.same <= i {
+			s.changed() // it was dropped, or is held
+		}
+	}
+	w.index = len(b.Records)
+	s.read.Advance(b.To, record.AllStreams)
+	s.end()
+}
+
+// cut sends on what is held where a sink's records end.
+func (s *processed) cut(stream record.Stream, seq uint64) {
+	for _, c := range s.cuts {
+		if c.Streams[stream].Seq == seq && s.run.Holds() {
+			s.changed()
+			s.run.Close()
+		}
+	}
+}
+
+// begin prepares the work on a batch, or on what is held where there is none.
+func (s *processed) begin(b *record.Batch) {
+	s.work.origin, s.work.index, s.work.same = b, 0, 0
+	if b == nil {
+		s.work.same = -1
+	}
+}
+
+// emit takes an event that came out.
+func (s *processed) emit(e *pipeline.Event) {
+	w := &s.work
+	if w.same == w.index && s.unchanged(e) {
+		w.same++
+		return
+	}
+	s.changed()
+	s.append(e)
+}
+
+// unchanged reports whether an event is as it went in.
+func (s *processed) unchanged(e *pipeline.Event) bool {
+	b := s.work.origin
+	r := &b.Records[s.work.index]
+	line := b.Line(r)
+	return e == &s.work.event && len(e.Fields)+len(e.Labels) == 0 && e.Sinks == 0 && e.Level == pipeline.NoLevel &&
+		e.Time == r.Time && len(e.Line) == len(line) && (len(line) == 0 || &e.Line[0] == &line[0])
+}
+
+// changed begins a derived batch, where none was begun, with the records that
+// came out as they went in.
+func (s *processed) changed() {
+	w := &s.work
+	if w.same < 0 {
+		return
+	}
+	same := w.same
+	w.same = -1
+	for i := range same {
+		r := w.origin.Records[i]
+		s.batch().AppendDerived(r, w.origin.Line(&r), w.anchors[i])
+		w.sinks = append(w.sinks, 0)
+	}
+}
+
+// batch returns the derived batch at hand.
+func (s *processed) batch() *record.Batch {
+	if s.work.out == nil {
+		size := 0
+		if s.work.origin != nil {
+			size = s.work.origin.LineBytes()
+		}
+		s.work.out = record.NewBatch(s.source, size)
+	}
+	return s.work.out
+}
+
+func (s *processed) append(e *pipeline.Event) {
+	s.batch().AppendDerived(record.Record{Time: e.Time, Ordinal: 1, Stream: e.Stream, Flags: e.Flags}, e.Line, e.After)
+	s.work.sinks = append(s.work.sinks, e.Sinks)
+}
+
+// end puts what came out into the outbox.
+func (s *processed) end() {
+	w := &s.work
+	defer func() { w.origin, w.out, w.sinks = nil, nil, nil }()
+	to := s.read
+	for stream := range record.Stream(record.NumStreams) {
+		if e := s.run.Oldest(stream); e != nil {
+			to.Streams[stream] = e.Before
+		}
+	}
+	if w.same >= 0 && w.same == len(w.origin.Records) {
+		w.origin.Retain(1)
+		s.outbox = append(s.outbox, parcel{batch: w.origin, to: to})
+		s.done = to
+		return
+	}
+	if w.out == nil && to == s.done {
+		return
+	}
+	if w.out != nil {
+		w.out.From, w.out.To = s.done, to
+	}
+	s.outbox = append(s.outbox, parcel{batch: w.out, sinks: w.sinks, to: to})
+	s.done = to
+}
+
+// send gives the sinks what is in the outbox. What not all of them have accepted
+// stays there: those that have it skip it when it comes again.
+func (p *Processor) send(ctx context.Context, s *processed) error {
+	for len(s.outbox) > 0 {
+		if err := p.deliver(ctx, s, &s.outbox[0]); err != nil {
+			return err
+		}
+		if b := s.outbox[0].batch; b != nil {
+			b.Release()
+		}
+		s.outbox[0] = parcel{}
+		s.outbox = s.outbox[1:]
+	}
+	s.outbox = nil
+	return nil
+}
+
+// deliver gives each sink the records that are for it. A sink that has none of
+// them passes them.
+func (p *Processor) deliver(ctx context.Context, s *processed, c *parcel) error {
+	own := make([]*record.Batch, len(p.next.sinks))
+	defer func() {
+		for _, b := range own {
+			if b != nil && b != c.batch {
+				b.Release()
+			}
+		}
+	}()
+	for place := range own {
+		own[place] = c.of(place)
+	}
+	if err := p.next.accept(ctx, func(place int) *record.Batch { return own[place] }); err != nil {
+		return err
+	}
+	if c.batch != nil && !c.batch.Derived() {
+		return nil
+	}
+	for _, sink := range p.next.sinks {
+		if err := sink.Pass(s.source.Key, c.to); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// of returns the batch for the sink at a place: that of all where every record
+// is for it, or a new one.
+func (c *parcel) of(place int) *record.Batch {
+	if c.batch == nil {
+		return nil
+	}
+	n := 0
+	for _, set := range c.sinks {
+		if set.Has(place) {
+			n++
+		}
+	}
+	switch {
+	case n == len(c.sinks): // all, or no sinks were named
+		return c.batch
+	case n == 0:
+		return nil
+	}
+	b := record.NewBatch(c.batch.Source, c.batch.LineBytes()*n/len(c.sinks))
+	b.From, b.To = c.batch.From, c.batch.To
+	for i, set := range c.sinks {
+		if set.Has(place) {
+			r := c.batch.Records[i]
+			b.AppendDerived(r, c.batch.Line(&r), c.batch.Origin(i))
+		}
+	}
+	return b
+}
+
+// Resume is Dispatcher.Resume. The records that sinks have end where they stand.
+func (p *Processor) Resume(source string, start record.Cursor) ([]record.Cursor, error) {
+	known, err := p.next.Resume(source, start)
+	if err != nil {
+		return nil, err
+	}
+	s, err := p.of(context.Background(), source)
+	if err != nil {
+		return nil, err
+	}
+	defer s.leave()
+	if !s.known {
+		s.cuts = known
+	}
+	return known, nil
+}
+
+// Forget removes the positions of a source that will not come again.
+func (p *Processor) Forget(source string) error {
+	p.mu.Lock()
+	delete(p.sources, source)
+	p.mu.Unlock()
+	return p.next.Forget(source)
+}
+
+// flushInterval is how often lines are looked for that were held long enough.
+const flushInterval = 200 * time.Millisecond
+
+// Run sends on what stages have held for as long as they may, until ctx is done.
+// What is held then is read again after the next start.
+func (p *Processor) Run(ctx context.Context) error {
+	ticker := time.NewTicker(flushInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		if err := p.Flush(ctx); err != nil && ctx.Err() == nil {
+			p.logger.Warn("flush_failed", "error", err)
+		}
+	}
+}
+
+// Flush sends on what stages have held for as long as they may. Sources that are
+// being read at the moment are left out.
+func (p *Processor) Flush(ctx context.Context) error {
+	p.mu.Lock()
+	all := make([]*processed, 0, len(p.sources))
+	for _, s := range p.sources {
+		all = append(all, s)
+	}
+	p.mu.Unlock()
+	var errs []error
+	for _, s := range all {
+		select {
+		case s.turn <- struct{}{}:
+			errs = append(errs, p.flush(ctx, s))
+			s.leave()
+		default:
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (p *Processor) flush(ctx context.Context, s *processed) error {
+	if s.run != nil && s.run.Holds() {
+		s.begin(nil)
+		s.run.Flush()
+		s.end()
+	}
+	return p.send(ctx, s)
+}

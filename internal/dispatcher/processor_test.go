@@ -1,0 +1,258 @@
+package dispatcher_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"log_capturer/internal/config"
+	"log_capturer/internal/delivery"
+	"log_capturer/internal/delivery/deliverytest"
+	"log_capturer/internal/dispatcher"
+	"log_capturer/internal/lifetime"
+	"log_capturer/internal/pipeline"
+	"log_capturer/internal/record"
+	"log_capturer/internal/record/recordtest"
+)
+
+// table compiles the pipeline of stages for every source, with the sinks
+// local_file and stdout.
+func table(t interface{ Fatal(...any) }, stages string) *pipeline.Table {
+	text := "sinks: [{type: local_file}, {type: stdout}]\npipelines:\n- name: p\n  select: {names: ['*']}\n  stages:\n" + stages
+	cfg, err := config.Parse("test", []byte(text), func(string) (string, bool) { return "", false })
+	if err != nil {
+		t.Fatal(err)
+	}
+	table, err := cfg.CompilePipelines(pipeline.NewMetrics())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return table
+}
+
+// joining drops some lines, joins others, and sends stderr's to one sink alone.
+const joining = `
+  - {type: filter, drop: 'line contains "drop"'}
+  - {type: multiline, continuation: '^ ', max_lines: 4, max_wait: 1s}
+  - {type: route, default: all, rules: [{if: stream == "stderr", sinks: [stdout]}]}
+`
+
+// agentLife is one run of a processor and what is behind it.
+type agentLife struct {
+	processor  *dispatcher.Processor
+	deliveries []*delivery.Delivery
+	sinks      []*deliverytest.Destination
+	group      *lifetime.Group
+}
+
+func startLife(t *testing.T, journal *deliverytest.Journal, stages string) *agentLife {
+	l := &agentLife{group: lifetime.NewGroup(context.Background())}
+	for _, name := range []string{"local_file", "stdout"} {
+		destination := &deliverytest.Destination{}
+		d := delivery.New(options(name, destination, journal, noDeadLetters{t}))
+		l.deliveries, l.sinks = append(l.deliveries, d), append(l.sinks, destination)
+	}
+	l.processor = dispatcher.NewProcessor(dispatcher.New(l.deliveries), table(t, stages), slog.New(slog.DiscardHandler))
+	for _, d := range l.deliveries {
+		l.group.Go("delivery", d.Run)
+	}
+	return l
+}
+
+// TestProcessedOnce kills and restarts an agent whose pipeline drops, joins and
+// routes: each line that is not dropped reaches each of its sinks once, in the
+// order of its stream, whatever was held, in flight or refused.
+func TestProcessedOnce(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		var verdict string
+		synctest.Test(t, func(t *testing.T) {
+			log := drawLines(r)
+			journal := deliverytest.NewJournal()
+			taken := make([][]deliverytest.Record, 2)
+			finish := func(l *agentLife) {
+				for i, sink := range l.sinks {
+					taken[i] = append(taken[i], sink.Taken()...)
+				}
+			}
+			for lives := rapid.IntRange(0, 4).Draw(r, "lives"); lives > 0; lives-- {
+				l := startLife(t, journal, joining)
+				var ups []chan struct{}
+				for _, sink := range l.sinks {
+					if rapid.Bool().Draw(r, "down") {
+						ups = append(ups, down(sink))
+					}
+				}
+				reader := resumed(t, l, log)
+				for range rapid.IntRange(0, 8).Draw(r, "batches") {
+					batch := reader.Next(rapid.IntRange(1, 5).Draw(r, "size"))
+					if batch == nil {
+						break
+					}
+					ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+					if err := l.processor.Accept(ctx, batch); err != nil {
+						reader.Back() // as a monitor does
+					}
+					cancel()
+					if rapid.IntRange(0, 3).Draw(r, "pause") == 0 {
+						time.Sleep(2 * time.Second)
+						ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+						_ = l.processor.Flush(ctx)
+						cancel()
+					}
+					if len(ups) > 0 && rapid.IntRange(0, 4).Draw(r, "up") == 0 {
+						close(ups[0])
+						ups = ups[1:]
+					}
+				}
+				synctest.Wait()
+				l.group.Cancel()
+				if err := l.group.Wait(); err != nil {
+					t.Error(err)
+				}
+				finish(l)
+			}
+			last := startLife(t, journal, joining)
+			reader := resumed(t, last, log)
+			for batch := reader.Next(3); batch != nil; batch = reader.Next(3) {
+				if err := last.processor.Accept(t.Context(), batch); err != nil {
+					t.Error(err)
+				}
+			}
+			time.Sleep(2 * time.Second)
+			if err := last.processor.Flush(t.Context()); err != nil {
+				t.Error(err)
+			}
+			synctest.Wait()
+			checkCursors(t, last, log)
+			for _, d := range last.deliveries {
+				d.CloseInput()
+			}
+			if err := last.group.Wait(); err != nil {
+				t.Error(err)
+			}
+			finish(last)
+			for i, records := range taken {
+				for stream := range record.Stream(record.NumStreams) {
+					want := wanted(log, i, stream)
+					if got := linesOf(records, stream); !slices.Equal(got, want) {
+						verdict += fmt.Sprintf("sink %d has of %v\n%q, want\n%q\n", i, stream, got, want)
+					}
+				}
+			}
+		})
+		if verdict != "" {
+			r.Fatal(verdict)
+		}
+	})
+}
+
+// drawLines draws a log of lines that are dropped, that continue others, and
+// that stand alone.
+func drawLines(r *rapid.T) *recordtest.Log {
+	log := recordtest.NewLog("container/1")
+	log.Source.ContainerName = "app"
+	for i := range rapid.IntRange(1, 40).Draw(r, "lines") {
+		line := rapid.SampledFrom([]string{"line %d", " more %d", "drop %d"}).Draw(r, "kind")
+		log.Write(record.Stream(rapid.IntRange(0, 1).Draw(r, "stream")), int64(1e18)+int64(i/2), fmt.Sprintf(line, i))
+	}
+	return log
+}
+
+func resumed(t *testing.T, l *agentLife, log *recordtest.Log) *recordtest.Reader {
+	t.Helper()
+	known, err := l.processor.Resume(log.Source.Key, record.Cursor{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return log.Read(known...)
+}
+
+// wanted returns the lines of a stream that a sink is to have.
+func wanted(log *recordtest.Log, sink int, stream record.Stream) []string {
+	var want []string
+	for _, line := range log.Lines(stream) {
+		if !strings.Contains(line, "drop") && (sink == 1 || stream == record.Stdout) {
+			want = append(want, line)
+		}
+	}
+	return want
+}
+
+// linesOf returns the single lines of the records of a stream.
+func linesOf(records []deliverytest.Record, stream record.Stream) []string {
+	var lines []string
+	for _, r := range records {
+		if r.Stream == stream {
+			lines = append(lines, strings.Split(r.Line, "\n")...)
+		}
+	}
+	return lines
+}
+
+// checkCursors says that with nothing held or in flight each sink's cursor is
+// at the log's end, also past records that were dropped or went elsewhere.
+func checkCursors(t *testing.T, l *agentLife, log *recordtest.Log) {
+	t.Helper()
+	for i, d := range l.deliveries {
+		c, known, err := d.Cursor(log.Source.Key)
+		if err != nil || !known {
+			t.Errorf("sink %d: %v, %v", i, known, err)
+		}
+		if err := log.Check(c); err != nil {
+			t.Errorf("sink %d: %v", i, err)
+		}
+		for stream := range record.Stream(record.NumStreams) {
+			if got, want := c.Streams[stream].Seq, uint64(len(log.Lines(stream))); got != want {
+				t.Errorf("sink %d: the cursor is at %d of %d lines of %v", i, got, want, stream)
+			}
+		}
+	}
+}
+
+// A batch that no stage changes is passed on as it is.
+func TestUnchangedBatchesArePassedOn(t *testing.T) {
+	f := func(stages string, want bool) {
+		t.Helper()
+		synctest.Test(t, func(t *testing.T) {
+			l := startLife(t, deliverytest.NewJournal(), stages)
+			log := recordtest.NewLog("container/1").Fill(10)
+			log.Source.ContainerName = "app"
+			batch := resumed(t, l, log).Next(10)
+			batch.Retain(1)
+			var passed atomic.Int32
+			for _, sink := range l.sinks {
+				sink.Answer = func(_ context.Context, a deliverytest.Attempt) error {
+					if a.Request.Parts[0].Batch == batch {
+						passed.Add(1)
+					}
+					return nil
+				}
+			}
+			if err := l.processor.Accept(t.Context(), batch); err != nil {
+				t.Error(err)
+			}
+			synctest.Wait()
+			if same := passed.Load() == 2; same != want {
+				t.Errorf("%s: the batch was passed on is %v, want %v", stages, same, want)
+			}
+			for _, d := range l.deliveries {
+				d.CloseInput()
+			}
+			if err := l.group.Wait(); err != nil {
+				t.Error(err)
+			}
+			batch.Release()
+		})
+	}
+	f("  - {type: filter, drop: 'line contains \"nothing\"'}\n  - {type: redact, presets: [email, card]}\n", true)
+	f("  - {type: level, default: info}\n", false)
+	f("  - {type: filter, drop: 'line contains \"9\"'}\n", false)
+}
