@@ -11,7 +11,6 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -33,6 +32,7 @@ import (
 	"log_capturer/internal/livetail"
 	"log_capturer/internal/monitors/container"
 	"log_capturer/internal/monitors/file"
+	"log_capturer/internal/pipeline"
 	"log_capturer/internal/positions"
 	"log_capturer/internal/selfwatch"
 	"log_capturer/internal/server"
@@ -49,7 +49,8 @@ type app struct {
 	journal     *positions.Journal
 	deadLetters *deadletter.File
 	sinks       []*sink
-	dispatcher  *dispatcher.Dispatcher
+	dispatcher  *dispatcher.Processor
+	pipelines   *pipeline.Metrics
 	tail        *livetail.Hub
 	engine      *container.Docker
 	monitor     *container.Monitor
@@ -83,10 +84,6 @@ func newApp(cfg *config.Config, stdout io.Writer, logger *slog.Logger) *app {
 func (a *app) make() error {
 	cfg := a.config
 	var err error
-	if len(cfg.Pipelines) > 0 {
-		// A section that is accepted and ignored would be a lie.
-		return errors.New("pipelines can be tested and explained, and this build does not run them yet; take the section out of the configuration")
-	}
 	if a.host = cfg.Host; a.host == "" {
 		if a.host, err = os.Hostname(); err != nil {
 			return fmt.Errorf("find out the host's name (or set host in the configuration): %w", err)
@@ -112,7 +109,12 @@ func (a *app) make() error {
 	for _, s := range a.sinks {
 		deliveries = append(deliveries, s.delivery)
 	}
-	a.dispatcher = dispatcher.New(deliveries)
+	a.pipelines = pipeline.NewMetrics()
+	table, err := cfg.CompilePipelines(a.pipelines)
+	if err != nil {
+		return err
+	}
+	a.dispatcher = dispatcher.NewProcessor(dispatcher.New(deliveries), table, a.logger)
 	a.tail = livetail.New()
 	if cfg.ContainerMonitor.Enabled {
 		if err := a.makeMonitor(); err != nil {
@@ -210,7 +212,7 @@ func (a *app) makeServer() error {
 	a.makeWatcher()
 	a.registry = prometheus.NewRegistry()
 	reporters := []health.Reporter{a.journal, a.deadLetters, a.watcher}
-	a.registry.MustRegister(a.watcher, a.journal, a.deadLetters)
+	a.registry.MustRegister(a.watcher, a.journal, a.deadLetters, a.pipelines, a.pipelines.Made())
 	for _, s := range a.sinks {
 		a.registry.MustRegister(s.delivery)
 		reporters = append(reporters, s.delivery)
@@ -259,6 +261,7 @@ func (a *app) run(ctx context.Context) error {
 		sinks.Go("delivery", s.delivery.Run)
 	}
 	sources := lifetime.NewGroup(ctx)
+	sources.Go("dispatcher", a.dispatcher.Run)
 	if a.monitor != nil {
 		sources.Go("container_monitor", a.monitor.Run)
 	}

@@ -117,9 +117,10 @@ func TestMetrics(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// These appear with the first attempt, the first refusal, and after the
-	// warm-up.
+	// These appear with the first attempt, the first refusal, the first record
+	// that a pipeline drops or fails on, and after the warm-up.
 	err = archtest.CheckMetricsDoc(string(doc), a.registry, "log_capturer_delivery_attempts_total", "log_capturer_records_refused_total",
+		"log_capturer_records_dropped_total", "log_capturer_pipeline_failures_total",
 		"log_capturer_goroutine_growth", "log_capturer_open_fd_growth", "log_capturer_memory_growth_bytes")
 	if err != nil {
 		t.Error(err)

@@ -10,7 +10,7 @@ import (
 
 // tapped is the dispatcher, with those who watch looking on.
 type tapped struct {
-	*dispatcher.Dispatcher
+	*dispatcher.Processor
 	tail *livetail.Hub
 }
 
@@ -18,11 +18,11 @@ type tapped struct {
 // not comes again.
 func (t tapped) Accept(ctx context.Context, b *record.Batch) error {
 	if t.tail.Watchers() == 0 {
-		return t.Dispatcher.Accept(ctx, b)
+		return t.Processor.Accept(ctx, b)
 	}
 	b.Retain(1)
 	defer b.Release()
-	if err := t.Dispatcher.Accept(ctx, b); err != nil {
+	if err := t.Processor.Accept(ctx, b); err != nil {
 		return err
 	}
 	t.tail.Publish(b)

@@ -281,9 +281,9 @@ func trim(b *record.Batch, accepted record.Cursor) (queue.Item, int) {
 		s := b.Records[i].Stream
 		// A derived record stands for any number of records, of which the sink
 		// has all or none.
-		if b.Derived() {
+		if d := b.Derivation(&b.Records[i]); d != nil {
 			skip[s] = 0
-			if b.Origin(i).Seq <= accepted.Streams[s].Seq {
+			if d.Origin.Seq <= accepted.Streams[s].Seq {
 				skip[s] = 1
 			}
 		}

@@ -230,8 +230,8 @@ func (s *processed) changed() {
 	same := w.same
 	w.same = -1
 	for i := range same {
-		r := w.origin.Records[i]
-		s.batch().AppendDerived(r, w.origin.Line(&r), w.anchors[i])
+		r := &w.origin.Records[i]
+		s.batch().AppendDerived(*r, w.origin.Line(r), record.Derivation{Origin: w.anchors[i]})
 		w.sinks = append(w.sinks, 0)
 	}
 }
@@ -249,7 +249,19 @@ func (s *processed) batch() *record.Batch {
 }
 
 func (s *processed) append(e *pipeline.Event) {
-	s.batch().AppendDerived(record.Record{Time: e.Time, Ordinal: 1, Stream: e.Stream, Flags: e.Flags}, e.Line, e.After)
+	d := record.Derivation{Origin: e.After, Level: e.Level.String()}
+	for i := range e.Fields {
+		v := e.Fields[i].Value
+		d.Attributes = append(d.Attributes, record.Attribute{Name: e.Fields[i].Name, Value: v.Text, JSON: v.Kind != pipeline.Text})
+	}
+	for _, l := range e.Labels {
+		d.Labels = append(d.Labels, record.Attribute{Name: l.Name, Value: l.Value})
+	}
+	r := record.Record{Time: e.Time, Ordinal: 1, Stream: e.Stream, Flags: e.Flags}
+	if e.Time == e.After.Time {
+		r.Ordinal = e.After.Count // tells it from others of the same nanosecond
+	}
+	s.batch().AppendDerived(r, e.Line, d)
 	s.work.sinks = append(s.work.sinks, e.Sinks)
 }
 
@@ -346,8 +358,8 @@ func (c *parcel) of(place int) *record.Batch {
 	b.From, b.To = c.batch.From, c.batch.To
 	for i, set := range c.sinks {
 		if set.Has(place) {
-			r := c.batch.Records[i]
-			b.AppendDerived(r, c.batch.Line(&r), c.batch.Origin(i))
+			r := &c.batch.Records[i]
+			b.AppendDerived(*r, c.batch.Line(r), *c.batch.Derivation(r))
 		}
 	}
 	return b

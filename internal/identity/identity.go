@@ -49,10 +49,14 @@ func Before(b *record.Batch, n int) Numbers {
 	return numbers
 }
 
-// Next returns the number of a record that follows those counted.
-func (n *Numbers) Next(stream record.Stream) uint64 {
-	n[stream]++
-	return n[stream]
+// Next returns the number of the batch's record r, which follows those counted. A
+// derived record has that of the last record that it stands for.
+func (n *Numbers) Next(b *record.Batch, r *record.Record) uint64 {
+	if d := b.Derivation(r); d != nil {
+		return d.Origin.Seq
+	}
+	n[r.Stream]++
+	return n[r.Stream]
 }
 
 // Append appends the identity of a record to dst: Length bytes of letters,

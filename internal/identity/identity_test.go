@@ -19,7 +19,7 @@ func ids(r *recordtest.Reader, n int) []string {
 		numbers := identity.Before(b, 0)
 		for i := range b.Records {
 			rec := &b.Records[i]
-			all = append(all, string(identity.Of(b.Source).Append(nil, rec, numbers.Next(rec.Stream), b.Line(rec))))
+			all = append(all, string(identity.Of(b.Source).Append(nil, rec, numbers.Next(b, rec), b.Line(rec))))
 		}
 	}
 	return all
@@ -50,7 +50,7 @@ func TestSameForARecordAndForNoOther(t *testing.T) {
 				// As a sink sees a part that begins within a batch.
 				numbers := identity.Before(b, i)
 				rec := &b.Records[i]
-				got = append(got, string(identity.Of(b.Source).Append(nil, rec, numbers.Next(rec.Stream), b.Line(rec))))
+				got = append(got, string(identity.Of(b.Source).Append(nil, rec, numbers.Next(b, rec), b.Line(rec))))
 			}
 		}
 		got = append(got, ids(log.Read(r.Cursor()), n)...)

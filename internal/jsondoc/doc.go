@@ -31,8 +31,9 @@ import (
 // stand in base64 (RFC 4648, padded).
 const Base64Suffix = "_base64"
 
-// marks are the members that say what is unusual about a record.
-var marks = []string{"cut", "continued", "unterminated"}
+// marks are the members that say what is unusual about a record, and those of
+// what a pipeline made of it.
+var marks = []string{"cut", "continued", "unterminated", "level", "fields", "labels"}
 
 // Options say what documents look like.
 type Options struct {
@@ -156,6 +157,7 @@ func (s *Shape) Append(dst []byte, clock *Clock, b *record.Batch, r *record.Reco
 		dst = append(dst, '"')
 	}
 	dst = AppendMarks(dst, r.Flags)
+	dst = AppendDerivation(dst, b.Derivation(r))
 	dst = append(dst, s.sources.Of(b.Source, r.Stream)...)
 	return append(dst, '}')
 }

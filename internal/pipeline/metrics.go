@@ -72,6 +72,35 @@ func (m *Metrics) Dropped() map[[2]string]uint64 {
 	return out
 }
 
+var (
+	droppedDesc = prometheus.NewDesc("log_capturer_records_dropped_total",
+		"Records that pipelines have dropped, by the stage's name and the reason.", []string{"stage", "reason"}, nil)
+	failuresDesc = prometheus.NewDesc("log_capturer_pipeline_failures_total",
+		"Records that a stage has failed on, by pipeline, the stage's name and the reason.", []string{"pipeline", "stage", "reason"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
+	ch <- droppedDesc
+	ch <- failuresDesc
+}
+
+// Collect implements prometheus.Collector.
+func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
+	for key, n := range m.Dropped() {
+		ch <- prometheus.MustNewConstMetric(droppedDesc, prometheus.CounterValue, float64(n), key[0], key[1])
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for key, s := range m.stages {
+		s.mu.Lock()
+		for reason, n := range s.failures {
+			ch <- prometheus.MustNewConstMetric(failuresDesc, prometheus.CounterValue, float64(n), key[0], key[1], reason)
+		}
+		s.mu.Unlock()
+	}
+}
+
 // madeMetric is one metric made from logs. Stages of several pipelines may add
 // to it.
 type madeMetric struct {

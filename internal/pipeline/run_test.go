@@ -144,6 +144,29 @@ seconds_count 10
 	}
 }
 
+// What stages drop and fail on is counted, by the records that an event covers.
+func TestDropsAndFailuresAreCounted(t *testing.T) {
+	metrics := pipeline.NewMetrics()
+	run := compiled(t, "- {type: multiline, continuation: '^ '}\n- {type: filter, drop: 'line contains \"x\"', reason: unwanted}\n- {type: json, name: parse}", metrics).
+		Open(source, func(*pipeline.Event) {}, nil)
+	for _, line := range []string{"x", " 1", " 2", "no json", "{}"} {
+		run.Process(&pipeline.Event{Source: source, Line: []byte(line)})
+	}
+	run.Close()
+	registry := prometheus.NewPedanticRegistry()
+	registry.MustRegister(metrics)
+	const want = `# HELP log_capturer_pipeline_failures_total Records that a stage has failed on, by pipeline, the stage's name and the reason.
+# TYPE log_capturer_pipeline_failures_total counter
+log_capturer_pipeline_failures_total{pipeline="p",reason="not_json",stage="parse"} 1
+# HELP log_capturer_records_dropped_total Records that pipelines have dropped, by the stage's name and the reason.
+# TYPE log_capturer_records_dropped_total counter
+log_capturer_records_dropped_total{reason="unwanted",stage="filter"} 3
+`
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want)); err != nil {
+		t.Error(err)
+	}
+}
+
 // Metrics of one name are one metric, or an error.
 func TestMetricsOfOneName(t *testing.T) {
 	const one = "- type: metrics\n  metrics: [{name: a_total, type: counter}]\n"

@@ -21,11 +21,13 @@ type Batch struct {
 	// Streams holds the streams that have records in the batch.
 	Streams StreamSet
 
-	// origins are the anchors of derived records.
-	origins []Anchor
-	arena   []byte
-	class   int
-	refs    atomic.Int32
+	// derived has an entry for each record of a derived batch.
+	derived         []Derivation
+	attributeMemory int
+
+	arena []byte
+	class int
+	refs  atomic.Int32
 }
 
 // arenaClasses are the capacities of pooled arenas, in bytes. A batch takes the
@@ -114,17 +116,17 @@ func (b *Batch) CursorAt(n int) Cursor {
 // LineBytes returns the sum of the lines' lengths.
 func (b *Batch) LineBytes() int { return len(b.arena) }
 
-// recordSize and anchorMemory are the sizes of a Record and an Anchor in memory,
-// in bytes.
+// The sizes of some types in memory, in bytes.
 const (
-	recordSize   = int(unsafe.Sizeof(Record{}))
-	anchorMemory = int(unsafe.Sizeof(Anchor{}))
+	recordSize     = int(unsafe.Sizeof(Record{}))
+	derivationSize = int(unsafe.Sizeof(Derivation{}))
+	attributeSize  = int(unsafe.Sizeof(Attribute{}))
 )
 
 // Memory returns what the batch holds of memory, in bytes. It does not change
 // once the batch was handed over, and is what bounded windows count.
 func (b *Batch) Memory() int {
-	return cap(b.arena) + cap(b.Records)*recordSize + cap(b.origins)*anchorMemory + 256
+	return cap(b.arena) + cap(b.Records)*recordSize + cap(b.derived)*derivationSize + b.attributeMemory + 256
 }
 
 // Retain adds n holders.
@@ -148,7 +150,8 @@ func (b *Batch) Release() {
 	b.From, b.To = Cursor{}, Cursor{}
 	b.Records = b.Records[:0]
 	b.Streams = 0
-	b.origins = b.origins[:0]
+	clear(b.derived)
+	b.derived, b.attributeMemory = b.derived[:0], 0
 	b.arena = b.arena[:0]
 	batchPools[b.class].Put(b)
 }

@@ -72,6 +72,9 @@ type Record struct {
 	Ordinal uint32
 	// Offset and Length locate the line in the arena, in bytes.
 	Offset, Length uint32
+	// Derived is the place of the record's Derivation in its batch, from 1; 0
+	// for a record that no pipeline made. It is set by the batch.
+	Derived uint32
 	// Stream is the stream that the line was written to.
 	Stream Stream
 	// Flags mark what is unusual about the record.

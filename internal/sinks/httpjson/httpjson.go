@@ -132,7 +132,7 @@ func (s *Sink) append(dst []byte, sc *scratch, req *delivery.Request) []byte {
 		source, numbers := identity.Of(p.Batch.Source), identity.Before(p.Batch, p.From)
 		for j := p.From; j < p.To; j++ {
 			r := &p.Batch.Records[j]
-			number := numbers.Next(r.Stream)
+			number := numbers.Next(p.Batch, r)
 			if !p.Streams.Has(r.Stream) {
 				continue
 			}

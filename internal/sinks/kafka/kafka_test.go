@@ -258,7 +258,7 @@ func TestMessages(t *testing.T) {
 func idOf(b *record.Batch, n int) string {
 	r := &b.Records[n]
 	numbers := identity.Before(b, n)
-	return string(identity.Of(b.Source).Append(nil, r, numbers.Next(r.Stream), b.Line(r)))
+	return string(identity.Of(b.Source).Append(nil, r, numbers.Next(b, r), b.Line(r)))
 }
 
 func TestTopics(t *testing.T) {

@@ -106,7 +106,7 @@ func (s *Sink) newAttempt(req *delivery.Request) *attempt {
 		source, numbers := identity.Of(p.Batch.Source), identity.Before(p.Batch, p.From)
 		for j := p.From; j < p.To; j++ {
 			r := &p.Batch.Records[j]
-			number := numbers.Next(r.Stream)
+			number := numbers.Next(p.Batch, r)
 			if !p.Streams.Has(r.Stream) {
 				continue
 			}

@@ -23,10 +23,11 @@ type encoder struct {
 //
 // The JSON format is one object with time (UTC, RFC 3339 with nine digits
 // after the second), stream and line, then "cut", "continued" and
-// "unterminated" where true, then the source's fields. A line that is not
+// "unterminated" where true, then "level", "fields" and "labels" where a
+// pipeline found any, then the source's fields. A line that is not
 // valid UTF-8 can't be a JSON string: it stands as "line_base64" (RFC 4648,
 // padded), exact to the byte, in place of "line".
-func (e *encoder) append(dst []byte, r *record.Record, line, fields []byte) []byte {
+func (e *encoder) append(dst []byte, r *record.Record, line []byte, d *record.Derivation, fields []byte) []byte {
 	if e.format == FormatText {
 		return append(append(dst, line...), '\n')
 	}
@@ -46,6 +47,7 @@ func (e *encoder) append(dst []byte, r *record.Record, line, fields []byte) []by
 	}
 	dst = append(dst, '"')
 	dst = jsondoc.AppendMarks(dst, r.Flags)
+	dst = jsondoc.AppendDerivation(dst, d)
 	return append(dst, fields...)
 }
 

@@ -36,7 +36,7 @@ func TestJSONLine(t *testing.T) {
 	f := func(r record.Record, line, want string) {
 		t.Helper()
 		e := encoder{format: FormatJSON}
-		if got := string(e.append(nil, &r, []byte(line), sourceFields(src))); got != want+end {
+		if got := string(e.append(nil, &r, []byte(line), nil, sourceFields(src))); got != want+end {
 			t.Errorf("got  %swant %s", got, want+end)
 		}
 	}
@@ -77,7 +77,7 @@ func TestJSONLineWithoutCompose(t *testing.T) {
 func TestTextLineIsVerbatim(t *testing.T) {
 	e := encoder{format: FormatText}
 	for _, line := range []string{"", "plain", "a\rb\x00c\xff", `"q"`} {
-		if got := string(e.append(nil, &record.Record{}, []byte(line), nil)); got != line+"\n" {
+		if got := string(e.append(nil, &record.Record{}, []byte(line), nil, nil)); got != line+"\n" {
 			t.Errorf("got %q, want %q", got, line+"\n")
 		}
 	}
@@ -93,7 +93,7 @@ func FuzzJSONLine(f *testing.F) {
 	f.Fuzz(func(t *testing.T, line []byte, at int64, flags byte) {
 		r := record.Record{Time: at, Stream: record.Stream(flags >> 3 & 1), Flags: record.Flags(flags & 7)}
 		e := encoder{format: FormatJSON}
-		encoded := e.append([]byte("kept"), &r, line, fields)
+		encoded := e.append([]byte("kept"), &r, line, nil, fields)
 		rest, ok := bytes.CutPrefix(encoded, []byte("kept"))
 		if !ok || bytes.IndexByte(rest, '\n') != len(rest)-1 {
 			t.Fatalf("not one line: %q", encoded)
@@ -131,7 +131,7 @@ func TestEncodingDoesNotAllocate(t *testing.T) {
 			n := testing.AllocsPerRun(100, func() {
 				r.Time += 1e8
 				r.Flags ^= record.Cut
-				buf = e.append(buf[:0], &r, line, fields)
+				buf = e.append(buf[:0], &r, line, nil, fields)
 			})
 			if n != 0 {
 				t.Errorf("%s as %s: %v allocations a record, want none", name, format, n)
@@ -168,7 +168,7 @@ func BenchmarkEncode(b *testing.B) {
 			b.SetBytes(int64(len(line)))
 			for b.Loop() {
 				r.Time += 1e5
-				buf = e.append(buf[:0], &r, line, fields)
+				buf = e.append(buf[:0], &r, line, nil, fields)
 			}
 		})
 	}

@@ -298,7 +298,7 @@ func (s *Sink) encode(req *delivery.Request) {
 				continue
 			}
 			w := s.writeTo(info.target(s.paths, r.Stream, r.Time))
-			w.data = s.encoder.append(w.data, r, p.Batch.Line(r), info.fields)
+			w.data = s.encoder.append(w.data, r, p.Batch.Line(r), p.Batch.Derivation(r), info.fields)
 		}
 	}
 }

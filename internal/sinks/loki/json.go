@@ -42,18 +42,18 @@ func appendJSONRun(dst []byte, r *run, omitMetadata bool) []byte {
 		if dst[len(dst)-1] != '[' {
 			dst = append(dst, ',')
 		}
-		dst = appendJSONEntry(dst, rec, batch.Line(rec), r.fixed[rec.Stream].metadata, omitMetadata)
+		dst = appendJSONEntry(dst, rec, batch.Line(rec), r.fixed[rec.Stream].metadata, batch.Derivation(rec), omitMetadata)
 	}
 	return dst
 }
 
 // appendJSONEntry appends one value.
-func appendJSONEntry(dst []byte, rec *record.Record, line, metadata []byte, omitMetadata bool) []byte {
+func appendJSONEntry(dst []byte, rec *record.Record, line, metadata []byte, d *record.Derivation, omitMetadata bool) []byte {
 	dst = append(dst, '[', '"')
 	dst = strconv.AppendInt(dst, sentTime(rec), 10)
 	dst = append(dst, '"', ',')
 	dst, valid := jsondoc.AppendString(dst, line)
-	marked := rec.Flags != 0 || rec.Ordinal > 1 || !valid
+	marked := rec.Flags != 0 || rec.Ordinal > 1 || !valid || d != nil
 	if omitMetadata || (len(metadata) == 0 && !marked) {
 		return append(dst, ']')
 	}
@@ -73,6 +73,11 @@ func appendJSONEntry(dst []byte, rec *record.Record, line, metadata []byte, omit
 	}
 	if rec.Flags&record.Unterminated != 0 {
 		dst = append(appendName(dst, metaUnterminated), `"true"`...)
+	}
+	if d != nil {
+		for name, value := range derivedMetadata(d) {
+			dst, _ = jsondoc.AppendString(appendName(dst, name), []byte(value))
+		}
 	}
 	if !valid {
 		dst = append(appendName(dst, metaInvalidUTF8), `"replaced"`...)

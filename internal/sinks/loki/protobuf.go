@@ -82,13 +82,13 @@ func appendRun(dst []byte, r *run, omitMetadata bool) []byte {
 		if !r.streams.Has(rec.Stream) {
 			continue
 		}
-		dst = appendEntry(dst, rec, batch.Line(rec), r.fixed[rec.Stream].metadata, omitMetadata)
+		dst = appendEntry(dst, rec, batch.Line(rec), r.fixed[rec.Stream].metadata, batch.Derivation(rec), omitMetadata)
 	}
 	return dst
 }
 
 // appendEntry appends the field StreamAdapter.entries.
-func appendEntry(dst []byte, rec *record.Record, line, metadata []byte, omitMetadata bool) []byte {
+func appendEntry(dst []byte, rec *record.Record, line, metadata []byte, d *record.Derivation, omitMetadata bool) []byte {
 	t := sentTime(rec)
 	seconds, nanos := t/1e9, t%1e9
 	if nanos < 0 {
@@ -111,8 +111,13 @@ func appendEntry(dst []byte, rec *record.Record, line, metadata []byte, omitMeta
 	if (rec.Flags != 0 || rec.Ordinal > 1) && !omitMetadata {
 		var room [128]byte // More than all marks together take.
 		marks = appendMarks(room[:0], rec)
-		size += len(marks)
 	}
+	if d != nil && !omitMetadata {
+		for name, value := range derivedMetadata(d) {
+			marks = appendMetadata(marks, name, value)
+		}
+	}
+	size += len(marks)
 
 	dst = append(dst, fieldEntries)
 	dst = binary.AppendUvarint(dst, uint64(size))

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -169,6 +170,7 @@ type plan struct {
 	number   uint64
 	size     int // of the LogRecord, without its own length
 	severity severity
+	derived  []byte           // attributes
 	field    protowire.Number // of the body's AnyValue
 }
 
@@ -248,7 +250,7 @@ func (s *Sink) plan(sc *scratch, p *delivery.Part) int {
 	numbers := identity.Before(p.Batch, p.From)
 	for j := p.From; j < p.To; j++ {
 		r := &p.Batch.Records[j]
-		number := numbers.Next(r.Stream)
+		number := numbers.Next(p.Batch, r)
 		if !p.Streams.Has(r.Stream) {
 			continue
 		}
@@ -259,10 +261,18 @@ func (s *Sink) plan(sc *scratch, p *delivery.Part) int {
 		}
 		body := 1 + protowire.SizeBytes(len(line))
 		pl.size = 1 + 8 + 1 + 8 + 1 + protowire.SizeBytes(body) + len(streams[r.Stream])
-		if s.severity {
-			if pl.severity = severityOf(line); pl.severity.number > 0 {
-				pl.size += 2 + 1 + protowire.SizeBytes(len(pl.severity.text))
-			}
+		d := p.Batch.Derivation(r)
+		if d != nil {
+			pl.derived = appendDerivation(nil, d)
+			pl.size += len(pl.derived)
+		}
+		if d != nil && d.Level != "" {
+			pl.severity = severityOf([]byte(strings.ToUpper(d.Level)))
+		} else if s.severity {
+			pl.severity = severityOf(line)
+		}
+		if pl.severity.number > 0 {
+			pl.size += 2 + 1 + protowire.SizeBytes(len(pl.severity.text))
 		}
 		for _, m := range marks {
 			if r.Flags&m.flag != 0 {
@@ -276,6 +286,17 @@ func (s *Sink) plan(sc *scratch, p *delivery.Part) int {
 		sc.plans = append(sc.plans, pl)
 	}
 	return total
+}
+
+// appendDerivation appends the labels and attributes that a pipeline gave a
+// record, as texts.
+func appendDerivation(dst []byte, d *record.Derivation) []byte {
+	for _, list := range [...][]record.Attribute{d.Labels, d.Attributes} {
+		for i := range list {
+			dst = appendAttribute(dst, fieldRecordAttributes, list[i].Name, list[i].Value)
+		}
+	}
+	return dst
 }
 
 // uidSize is the size of the attribute that holds a record's identity.
@@ -300,6 +321,7 @@ func (s *Sink) appendRecord(dst []byte, p *plan, source identity.Source, line []
 	dst = protowire.AppendTag(dst, p.field, protowire.BytesType)
 	dst = protowire.AppendBytes(dst, line)
 	dst = append(dst, streams[r.Stream]...)
+	dst = append(dst, p.derived...)
 	for _, m := range marks {
 		if r.Flags&m.flag != 0 {
 			dst = append(dst, m.encoded...)

@@ -130,7 +130,7 @@ func (s *Sink) encode(req *delivery.Request) error {
 			if s.raw {
 				dst = append(append(dst, p.Batch.Line(r)...), '\n')
 			} else {
-				dst = appendEvent(dst, r, p.Batch.Line(r), s.fixed.Of(p.Batch.Source, r.Stream))
+				dst = appendEvent(dst, r, p.Batch.Line(r), p.Batch.Derivation(r), s.fixed.Of(p.Batch.Source, r.Stream))
 			}
 		}
 	}
@@ -152,7 +152,7 @@ func (s *Sink) encode(req *delivery.Request) error {
 
 // appendEvent appends an event. An empty line, which HEC refuses as an event
 // (code 13), is one of a single space.
-func appendEvent(dst []byte, r *record.Record, line []byte, f *fixed) []byte {
+func appendEvent(dst []byte, r *record.Record, line []byte, d *record.Derivation, f *fixed) []byte {
 	dst = append(dst, '{')
 	dst = append(dst, f.before...)
 	dst = append(dst, `"time":`...)
@@ -164,10 +164,11 @@ func appendEvent(dst []byte, r *record.Record, line []byte, f *fixed) []byte {
 	} else {
 		dst, valid = jsondoc.AppendString(dst, line)
 	}
-	if len(f.fields) > 0 || r.Flags != 0 || !valid {
+	if len(f.fields) > 0 || r.Flags != 0 || !valid || d != nil {
 		dst = append(dst, `,"fields":{`...)
 		dst = append(dst, f.fields...)
 		dst = appendMarks(dst, r.Flags)
+		dst = appendDerivation(dst, d)
 		if !valid {
 			if dst[len(dst)-1] != '{' {
 				dst = append(dst, ',')

@@ -355,7 +355,7 @@ func TestEvents(t *testing.T) {
 	src := &record.Source{ContainerName: "we\"b", Host: "node-1", Image: ""}
 	f := func(r record.Record, line, want string) {
 		t.Helper()
-		if got := string(appendEvent(nil, &r, []byte(line), s.fixed.Of(src, r.Stream))); got != want+"\n" {
+		if got := string(appendEvent(nil, &r, []byte(line), nil, s.fixed.Of(src, r.Stream))); got != want+"\n" {
 			t.Errorf("got  %swant %s", got, want)
 		}
 	}
@@ -364,7 +364,7 @@ func TestEvents(t *testing.T) {
 	f(record.Record{Stream: record.Stderr, Flags: record.Cut | record.Unterminated}, "", before+`0.000000000,"event":" ","fields":{"stream":"stderr","cut":"true","unterminated":"true"}}`)
 	f(record.Record{}, "a\xff", before+`0.000000000,"event":"a`+"\uFFFD"+`","fields":{"stream":"stdout","line_base64":"Yf8="}}`)
 	bare := newSink(t, Options{URL: "http://127.0.0.1:1", Fields: map[string]string{}})
-	if got := string(appendEvent(nil, &record.Record{Flags: record.Continued}, []byte("x"), bare.fixed.Of(src, 0))); !strings.HasSuffix(got, `"event":"x","fields":{"continued":"true"}}`+"\n") {
+	if got := string(appendEvent(nil, &record.Record{Flags: record.Continued}, []byte("x"), nil, bare.fixed.Of(src, 0))); !strings.HasSuffix(got, `"event":"x","fields":{"continued":"true"}}`+"\n") {
 		t.Errorf("without fields: %s", got)
 	}
 }
