@@ -387,6 +387,13 @@ func (s *Spool) Unread() uint64 {
 	return s.unread
 }
 
+// End returns the number after the last record.
+func (s *Spool) End() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.next
+}
+
 // MaxBytes returns the bound on the size of the files.
 func (s *Spool) MaxBytes() int64 { return s.maxBytes }
 

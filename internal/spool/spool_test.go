@@ -29,7 +29,7 @@ func TestInAndOut(t *testing.T) {
 	}
 	lines, lost := take(t, s)
 	wantLines(t, lines, allLines(all))
-	empty, err := s.Reclaim()
+	empty, err := s.Reclaim(noSync)
 	if !empty || err != nil || lost != 0 {
 		t.Errorf("empty %v, %v, lost %d", empty, err, lost)
 	}
@@ -119,9 +119,9 @@ func TestFull(t *testing.T) {
 	}
 	fill()
 	before := in
-	dropped, ok, err := s.Drop()
-	if !ok || err != nil || dropped == 0 || dropped%10 != 0 {
-		t.Fatalf("Drop = %d, %v, %v", dropped, ok, err)
+	dropped, err := s.Drop(noSync)
+	if err != nil || dropped == 0 || dropped%10 != 0 {
+		t.Fatalf("Drop = %d, %v", dropped, err)
 	}
 	fill()
 	if in == before {
@@ -137,11 +137,11 @@ func TestFull(t *testing.T) {
 	}
 	held := e.segment
 	for {
-		n, ok, err := s.Drop()
+		n, err := s.Drop(noSync)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !ok {
+		if n == 0 {
 			break
 		}
 		dropped += n
@@ -267,7 +267,7 @@ func TestDamage(t *testing.T) {
 			if s.Unread() != 0 {
 				t.Errorf("%s: %d still to be read", name, s.Unread())
 			}
-			if _, err := s.Reclaim(); err != nil {
+			if _, err := s.Reclaim(noSync); err != nil {
 				t.Fatal(err)
 			}
 			aside := s.Stats().Aside
