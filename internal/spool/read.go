@@ -304,6 +304,9 @@ func (s *Spool) forget(seg *segment) {
 		}
 	}
 	s.bytes -= seg.size
+	if len(s.segments) == 0 {
+		s.giveReserve()
+	}
 }
 
 // setAside renames a damaged segment.

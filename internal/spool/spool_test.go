@@ -2,6 +2,7 @@ package spool
 
 import (
 	"errors"
+	"os"
 	"reflect"
 	"strings"
 	"syscall"
@@ -440,5 +441,45 @@ func TestInspect(t *testing.T) {
 	failed := errors.New("enough")
 	if _, err := Inspect(disk, dir, func(*record.Batch, [record.NumStreams]int) error { return failed }); !errors.Is(err, failed) {
 		t.Errorf("error %v", err)
+	}
+}
+
+// On a full disk the spool gives up its reserve, so that others can write, and
+// takes nothing until there is room for the reserve again.
+func TestReserve(t *testing.T) {
+	disk := vfstest.NewDisk()
+	const size = 1 << 20
+	s := open(t, disk, Options{MaxBytes: size})
+	all := batches(recordtest.NewLog("container/a").Fill(30000), 1000)
+	put(t, s, all[0])
+	disk.SetCapacity(disk.Used() + 10)
+	if _, err := s.Append(all[1], [record.NumStreams]int{}, 1000); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("Append = %v", err)
+	}
+	for range 3 {
+		// The journal's bytes.
+		f, err := disk.OpenFile("/data/journal", os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := f.Write(make([]byte, size/64)); n != size/64 || err != nil {
+			t.Errorf("others can't write on a full disk: %d, %v", n, err)
+		}
+		f.Close()
+		if _, err := s.Append(all[1], [record.NumStreams]int{}, 1000); !errors.Is(err, syscall.ENOSPC) {
+			t.Fatalf("Append without a reserve = %v", err)
+		}
+	}
+	disk.SetCapacity(1 << 30)
+	put(t, s, all[1])
+	disk.Kill()
+	s = open(t, disk, Options{MaxBytes: size, Committed: 2000})
+	lines, _ := take(t, s)
+	wantLines(t, lines, allLines(all[:2]))
+	if empty, err := s.Reclaim(noSync); !empty || err != nil {
+		t.Errorf("Reclaim = %v, %v", empty, err)
+	}
+	if left := files(disk); left != "[]" {
+		t.Errorf("%s is left", left)
 	}
 }
