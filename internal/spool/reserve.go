@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 )
 
 // reserveName is a file of zeros that is given up when the disk is full, so that
@@ -14,8 +15,14 @@ import (
 // never give its room back. While the reserve is not there nothing is appended.
 const reserveName = "reserve"
 
-// maxReserve is the size of the reserve of all but the smallest spools, in bytes.
-const maxReserve = 256 << 10
+// maxReserve is the size of the reserve of a large spool, in bytes. That of others
+// is a segment's: delivering a segment takes the positions far less, and gives the
+// room of the segment back.
+const maxReserve = 4 << 20
+
+// reservePause is how long a reserve that could not be made is not tried again:
+// the attempt takes for a moment what room others have.
+const reservePause = time.Second
 
 func (s *Spool) reserveSize() int64 { return min(maxReserve, s.maxBytes/16) }
 
@@ -23,6 +30,9 @@ func (s *Spool) reserveSize() int64 { return min(maxReserve, s.maxBytes/16) }
 func (s *Spool) takeReserve() error {
 	if s.reserved > 0 || s.reserveSize() == 0 {
 		return nil
+	}
+	if time.Since(s.reserveFailed) < reservePause {
+		return syscall.ENOSPC
 	}
 	path := filepath.Join(s.dir, reserveName)
 	file, err := s.fs.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
@@ -35,6 +45,7 @@ func (s *Spool) takeReserve() error {
 		err = io.ErrShortWrite
 	}
 	if err = errors.Join(err, file.Close()); err != nil {
+		s.reserveFailed = time.Now()
 		return errors.Join(err, s.fs.Remove(path))
 	}
 	s.reserved = int64(len(zeros))

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"log_capturer/internal/record"
 	"log_capturer/internal/vfs"
@@ -58,9 +59,11 @@ type Spool struct {
 	next     uint64     // number of the next record
 	bytes    int64
 	reserved int64 // size of the reserve, 0 while there is none
-	unread   uint64
-	unsynced []*Entry
-	closed   bool
+	// reserveFailed is when it could last not be made.
+	reserveFailed time.Time
+	unread        uint64
+	unsynced      []*Entry
+	closed        bool
 
 	// The reader's.
 	decoder codec

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"log_capturer/internal/record"
 	"log_capturer/internal/record/recordtest"
@@ -471,6 +472,7 @@ func TestReserve(t *testing.T) {
 		}
 	}
 	disk.SetCapacity(1 << 30)
+	s.reserveFailed = time.Time{}
 	put(t, s, all[1])
 	disk.Kill()
 	s = open(t, disk, Options{MaxBytes: size, Committed: 2000})
