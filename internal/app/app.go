@@ -103,6 +103,7 @@ func (a *app) make() error {
 		}
 		a.sinks = append(a.sinks, s)
 	}
+	a.warnOfSpools()
 	deliveries := make([]*delivery.Delivery, 0, len(a.sinks))
 	for _, s := range a.sinks {
 		deliveries = append(deliveries, s.delivery)

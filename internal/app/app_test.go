@@ -35,7 +35,7 @@ file_monitor: {files: [{include: ["%s/*.log"]}]}
 sinks:
   - {type: local_file, name: all}
   - {type: local_file, name: errors, path: "{data_dir}/streams/{stream}.log"}
-  - {type: loki, url: "http://127.0.0.1:1"}
+  - {type: loki, url: "http://127.0.0.1:1", spool: {max_bytes: 100MiB}}
 server: {listen: "127.0.0.1:0"}
 metrics: {listen: "127.0.0.1:0"}
 pprof: {listen: "127.0.0.1:0"}

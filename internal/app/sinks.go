@@ -2,6 +2,9 @@ package app
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -19,6 +22,8 @@ import (
 	"log_capturer/internal/sinks/otlp"
 	"log_capturer/internal/sinks/splunk"
 	"log_capturer/internal/sinks/stdout"
+	"log_capturer/internal/spool"
+	"log_capturer/internal/vfs"
 )
 
 // sink is a configured destination: what brings records to it, and what else
@@ -145,6 +150,10 @@ func (a *app) makeSink(c config.Sink) (*sink, error) {
 		Timeout: time.Duration(d.Timeout), MinBackoff: time.Duration(d.MinBackoff), MaxBackoff: time.Duration(d.MaxBackoff),
 		Logger: a.logger,
 	})
+	if err := a.useSpool(s); err != nil {
+		s.close()
+		return nil, err
+	}
 	return s, nil
 }
 
@@ -181,6 +190,53 @@ func withToken(o *httpclient.Options, scheme string, token config.Secret, file s
 		o.TokenScheme, o.BearerTokenFile = scheme, file
 	case !token.IsZero():
 		o.TokenScheme, o.BearerToken = scheme, token.Reveal()
+	}
+}
+
+// spoolDir returns the directory of all spools.
+func (a *app) spoolDir() string { return filepath.Join(a.config.DataDir, "spool") }
+
+// useSpool gives the sink its spool: if one is configured, or if one that was
+// turned off still holds something.
+func (a *app) useSpool(s *sink) error {
+	c := s.config
+	opened, err := spool.Open(filepath.Join(a.spoolDir(), c.Name), spool.Options{
+		MaxBytes: int64(c.Spool.MaxBytes), Committed: delivery.SpoolCommitted(a.journal, c.Name),
+		Logger: a.logger.With("sink", c.Name),
+	})
+	if err != nil {
+		return err
+	}
+	emptyOnly := c.Spool.MaxBytes == 0
+	if emptyOnly && opened.Stats().Segments == 0 {
+		return opened.Close()
+	}
+	closeSink := s.close
+	s.close = func() {
+		closeSink()
+		a.closed("spool", opened.Close())
+	}
+	return s.delivery.UseSpool(delivery.SpoolOptions{
+		Spool: opened, SyncJournal: a.journal.Sync,
+		EmptyOnly: emptyOnly, DropOldest: c.Spool.WhenFull == "drop_oldest",
+	})
+}
+
+// warnOfSpools tells of spools whose sinks are not configured any more.
+func (a *app) warnOfSpools() {
+	entries, err := os.ReadDir(a.spoolDir())
+	if err != nil {
+		return // most often because there is none
+	}
+	for _, e := range entries {
+		if slices.ContainsFunc(a.sinks, func(s *sink) bool { return s.config.Name == e.Name() }) {
+			continue
+		}
+		dir := filepath.Join(a.spoolDir(), e.Name())
+		if held, err := spool.Held(vfs.OS{}, dir); err != nil || held > 0 {
+			a.logger.Warn("spool_without_sink", "dir", dir, "records", held, "error", err,
+				"hint", "configure a sink of this name to deliver them, or remove the directory to give them up")
+		}
 	}
 }
 

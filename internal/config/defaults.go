@@ -61,6 +61,7 @@ func defaultSink(typ string) Sink {
 			MinBackoff:   Duration(500 * time.Millisecond),
 			MaxBackoff:   Duration(30 * time.Second),
 		},
+		Spool: Spool{WhenFull: "block"},
 	}
 	switch typ {
 	case TypeLocalFile:

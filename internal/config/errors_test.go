@@ -135,6 +135,8 @@ func TestBadConfigs(t *testing.T) {
 			`c.yaml:3:43: container_monitor.include.images[1]: "[a" is no pattern: want *, ? and pairs of [ and ]`,
 			`c.yaml:3:65: container_monitor.include.labels[1]: "[a" is no pattern: want *, ? and pairs of [ and ]`,
 		}},
+		{"spool less than the window", file + "  spool: {max_bytes: 20MiB}", []string{
+			`c.yaml:3:22: sinks[0].spool.max_bytes: sinks[0].spool.max_bytes (20MiB) is less than twice dispatcher.window_bytes (16MiB), and what is in memory has to fit into it`}},
 		{"line over the window", "container_monitor: {max_line_bytes: 20MiB}", []string{
 			`c.yaml:1:37: container_monitor.max_line_bytes: a line of container_monitor.max_line_bytes (20MiB) does not fit into dispatcher.window_bytes (16MiB)`}},
 

@@ -31,6 +31,8 @@ type Sink struct {
 	Name string `yaml:"name"`
 	// How records are handed to the destination.
 	Delivery Delivery `yaml:",inline"`
+	// What becomes of records that there is no memory for.
+	Spool Spool `yaml:"spool"`
 
 	LocalFile *LocalFile `yaml:",inline"`
 	Loki      *Loki      `yaml:",inline"`
@@ -62,6 +64,17 @@ type Delivery struct {
 	MinBackoff Duration `yaml:"min_backoff" min:"1ms"`
 	// The longest wait between two attempts.
 	MaxBackoff Duration `yaml:"max_backoff" min:"1ms"`
+}
+
+// Spool holds the keys of a sink's queue on disk.
+type Spool struct {
+	// The most bytes that records take up on disk, compressed, in
+	// `{data_dir}/spool`, while the destination does not take them. 0 turns the
+	// spool off; what is in it then is delivered first.
+	MaxBytes ByteSize `yaml:"max_bytes" min:"0"`
+	// What a full spool does: containers wait, and with them the other sinks,
+	// or the oldest records are dropped and counted.
+	WhenFull string `yaml:"when_full" oneof:"block drop_oldest"`
 }
 
 // LocalFile holds the keys of a sink of type local_file.

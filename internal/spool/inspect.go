@@ -68,6 +68,25 @@ func Inspect(fsys vfs.FS, dir string, visit func(b *record.Batch, start [record.
 	return infos, nil
 }
 
+// Held returns how many records the segments in dir hold by their names, without
+// reading them. A segment that was written to counts as
+// one, which is the least that it holds.
+func Held(fsys vfs.FS, dir string) (uint64, error) {
+	entries, err := fsys.ReadDir(dir)
+	if err != nil {
+		return 0, fmt.Errorf("list spool: %w", err)
+	}
+	var held uint64
+	for _, e := range entries {
+		if p, ok := parseName(e.Name()); ok && p.suffix == sealedSuffix {
+			held += p.end - p.first
+		} else if ok && p.suffix == openSuffix {
+			held++ // at least
+		}
+	}
+	return held, nil
+}
+
 func (s *Spool) inspect(p parsed, visit func(*record.Batch, [record.NumStreams]int) error) (SegmentInfo, error) {
 	info := SegmentInfo{Path: filepath.Join(s.dir, p.name()), First: p.first, End: p.end}
 	file, err := s.fs.OpenFile(info.Path, os.O_RDONLY, 0)
