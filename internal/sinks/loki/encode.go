@@ -70,11 +70,10 @@ func (s *Sink) encode(req *delivery.Request) error {
 	}
 	var push []byte
 	sc.raw, push = appendPush(sc.raw[:0], sc.runs, s.omitMetadata)
-	size := s2.MaxEncodedLen(len(push))
-	if size < 0 {
+	if s2.MaxEncodedLen(len(push)) < 0 {
 		return fmt.Errorf("a push of %d bytes is more than snappy takes", len(push))
 	}
-	req.Body = s2.EncodeSnappy(slices.Grow(req.Body[:0], size)[:size], push)
+	req.Body = appendSnappy(slices.Grow(req.Body[:0], snappyRoom(len(push))), push)
 	return nil
 }
 
