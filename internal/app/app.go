@@ -63,6 +63,7 @@ type app struct {
 
 // Run runs the agent until ctx is done, or until it can't go on.
 func Run(ctx context.Context, cfg *config.Config, stdout io.Writer, logger *slog.Logger) error {
+	saveMemory()
 	a := newApp(cfg, stdout, logger)
 	defer a.close()
 	if err := a.make(); err != nil {

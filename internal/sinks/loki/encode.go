@@ -69,7 +69,8 @@ func (s *Sink) encode(req *delivery.Request) error {
 		return err
 	}
 	var push []byte
-	sc.raw, push = appendPush(sc.raw[:0], sc.runs, s.omitMetadata)
+	sc.raw = slices.Grow(sc.raw[:0], pushRoom(sc.runs))
+	sc.raw, push = appendPush(sc.raw, sc.runs, s.omitMetadata)
 	if s2.MaxEncodedLen(len(push)) < 0 {
 		return fmt.Errorf("a push of %d bytes is more than snappy takes", len(push))
 	}
