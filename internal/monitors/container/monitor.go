@@ -20,6 +20,7 @@
 package container
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -67,8 +68,10 @@ type Options struct {
 	Known  func() []string
 	Logger *slog.Logger
 
-	// files are the options of the set of files, for tests.
-	files tail.SetOptions
+	// files are the options of the set of files, and holdFor is how long the
+	// log of an unknown container is held; tests set them.
+	files   tail.SetOptions
+	holdFor time.Duration
 }
 
 // keyPrefix begins the source key of a container.
@@ -210,6 +213,7 @@ func New(opts Options) *Monitor {
 		orphans: map[string]time.Time{},
 	}
 	m.newcomers.ready, m.questions.ready = make(chan struct{}, 1), make(chan struct{}, 1)
+	m.opts.holdFor = cmp.Or(opts.holdFor, holdFor)
 	opts.files.BufferBytes, opts.files.Appeared = record.TailSize+framing.MaxJSONEntry, m.newcomers.appeared
 	m.files = tail.NewSet(opts.files)
 	return m
