@@ -170,10 +170,7 @@ var fileRotations = []func(w *logWriter) error{
 
 // run writes and rotates until ctx is done.
 func (w *logWriter) run(ctx context.Context, pause time.Duration) error {
-	if err := w.open(); err != nil {
-		return err
-	}
-	defer w.file.Close()
+	defer func() { _ = w.file.Close() }()
 	next := 100 + rand.IntN(200)
 	ticker := time.NewTicker(pause)
 	defer ticker.Stop()
@@ -205,11 +202,18 @@ func TestFileRotations(t *testing.T) {
 			path: filepath.Join(dir, fmt.Sprintf("writer-%c.log", 'a'+i)), rotate: fileRotations[i%len(fileRotations)],
 		})
 	}
+	// What a file was rotated to before the agent saw it for the first time is not
+	// captured: each has a line before that.
+	for _, w := range writers {
+		enginetest.Must(t, all(w.open, func() error { return w.write(1) }))
+	}
+	a := agent.Start(t, agent.Options{Config: fileConfig(dir, "rotate_wait: 300ms")})
+	logs := filepath.Join(a.DataDir, "logs")
+	waitLines(t, logs, uint64(len(writers)))
 	group := lifetime.NewGroup(t.Context())
 	for _, w := range writers {
 		group.Go("writer", func(ctx context.Context) error { return w.run(ctx, 20*time.Millisecond) })
 	}
-	a := agent.Start(t, agent.Options{Config: fileConfig(dir, "rotate_wait: 300ms")})
 	kills := fewer(12)
 	for range kills {
 		pause := time.NewTimer(time.Duration(200+rand.IntN(600)) * time.Millisecond)
@@ -227,7 +231,6 @@ func TestFileRotations(t *testing.T) {
 		rotations += w.rotations
 		arrived.Expect(w.path, "r", record.Stdout, w.lines)
 	}
-	logs := filepath.Join(a.DataDir, "logs")
 	waitLines(t, logs, written)
 	if gaps := a.Metric(t, "log_capturer_file_suspected_gaps_total"); gaps != 0 {
 		t.Errorf("%v suspected gaps", gaps)
