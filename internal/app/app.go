@@ -22,12 +22,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"log_capturer/internal/config"
+	"log_capturer/internal/cursors"
 	"log_capturer/internal/deadletter"
 	"log_capturer/internal/delivery"
 	"log_capturer/internal/dispatcher"
 	"log_capturer/internal/glob"
 	"log_capturer/internal/health"
 	"log_capturer/internal/lifetime"
+	"log_capturer/internal/livetail"
 	"log_capturer/internal/monitors/container"
 	"log_capturer/internal/monitors/file"
 	"log_capturer/internal/positions"
@@ -39,6 +41,7 @@ import (
 // app holds the parts of a running agent.
 type app struct {
 	config      *config.Config
+	stdout      io.Writer
 	logger      *slog.Logger
 	host        string
 	started     time.Time
@@ -46,22 +49,33 @@ type app struct {
 	deadLetters *deadletter.File
 	sinks       []*sink
 	dispatcher  *dispatcher.Dispatcher
+	tail        *livetail.Hub
 	engine      *container.Docker
 	monitor     *container.Monitor
 	files       *file.Monitor
 	registry    *prometheus.Registry
 	server      *server.Server
+	reporters   []health.Reporter
+	watcher     *selfwatch.Watcher
+	overdue     *lifetime.Watch
+	recent      *selfwatch.Recent
 }
 
 // Run runs the agent until ctx is done, or until it can't go on.
 func Run(ctx context.Context, cfg *config.Config, stdout io.Writer, logger *slog.Logger) error {
-	a := &app{config: cfg, logger: logger, started: time.Now()}
+	a := newApp(cfg, stdout, logger)
 	defer a.close()
 	if err := a.make(); err != nil {
 		return err
 	}
-	a.greet(stdout)
-	return a.run(ctx)
+	a.greet(a.greeted(stdout))
+	return a.run(lifetime.WithWatch(ctx, a.overdue))
+}
+
+func newApp(cfg *config.Config, stdout io.Writer, logger *slog.Logger) *app {
+	recent := &selfwatch.Recent{}
+	logger = recent.Keep(logger)
+	return &app{config: cfg, stdout: stdout, logger: logger, started: time.Now(), recent: recent, overdue: lifetime.NewWatch(logger)}
 }
 
 // make makes all parts, and starts none.
@@ -89,11 +103,13 @@ func (a *app) make() error {
 		}
 		a.sinks = append(a.sinks, s)
 	}
+	a.warnOfSpools()
 	deliveries := make([]*delivery.Delivery, 0, len(a.sinks))
 	for _, s := range a.sinks {
 		deliveries = append(deliveries, s.delivery)
 	}
 	a.dispatcher = dispatcher.New(deliveries)
+	a.tail = livetail.New()
 	if cfg.ContainerMonitor.Enabled {
 		if err := a.makeMonitor(); err != nil {
 			return err
@@ -114,7 +130,7 @@ func (a *app) makeMonitor() error {
 		return err
 	}
 	a.monitor = container.New(container.Options{
-		Engine: a.engine, Dispatcher: a.dispatcher, Host: a.host,
+		Engine: a.engine, Dispatcher: tapped{a.dispatcher, a.tail}, Host: a.host,
 		Filter: container.Filter{
 			Include: container.Selection(c.Include), Exclude: container.Selection(c.Exclude),
 			Self: container.SelfID(),
@@ -187,10 +203,10 @@ func (a *app) knownSources() []string {
 
 func (a *app) makeServer() error {
 	cfg := a.config
-	watcher := selfwatch.New(build())
+	a.makeWatcher()
 	a.registry = prometheus.NewRegistry()
-	reporters := []health.Reporter{a.journal, a.deadLetters}
-	a.registry.MustRegister(watcher, a.journal, a.deadLetters)
+	reporters := []health.Reporter{a.journal, a.deadLetters, a.watcher}
+	a.registry.MustRegister(a.watcher, a.journal, a.deadLetters)
 	for _, s := range a.sinks {
 		a.registry.MustRegister(s.delivery)
 		reporters = append(reporters, s.delivery)
@@ -209,6 +225,7 @@ func (a *app) makeServer() error {
 		a.registry.MustRegister(a.files)
 		reporters = append(reporters, a.files)
 	}
+	a.reporters = reporters
 	listen := func(l config.Listener) string {
 		if !l.Enabled {
 			return ""
@@ -219,7 +236,9 @@ func (a *app) makeServer() error {
 	a.server, err = server.New(server.Options{
 		API: listen(cfg.Server), Metrics: listen(cfg.Metrics), Pprof: listen(cfg.Pprof),
 		Registry: a.registry, Reporters: reporters, Ready: a.ready,
-		Status: a.status, Containers: a.containers, Files: a.listFiles, Logger: a.logger,
+		Status: a.status, Containers: a.containers, Files: a.listFiles, Tail: a.tail, Logger: a.logger,
+		Leaks: func() any { return a.watcher.Leaks() }, SupportBundle: a.supportBundle,
+		Positions: func() (cursors.Export, error) { return cursors.Take(a.journal) },
 	})
 	return err
 }
@@ -228,6 +247,7 @@ func (a *app) makeServer() error {
 func (a *app) run(ctx context.Context) error {
 	endpoints := lifetime.NewGroup(context.WithoutCancel(ctx))
 	endpoints.Go("server", a.server.Run)
+	endpoints.Go("selfwatch", a.watcher.Run)
 	keeping := lifetime.NewGroup(context.WithoutCancel(ctx))
 	keeping.Go("positions", a.journal.Run)
 	sinks := lifetime.NewGroup(context.WithoutCancel(ctx))

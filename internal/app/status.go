@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"runtime/debug"
 	"strings"
@@ -57,12 +58,49 @@ func (a *app) greet(w io.Writer) {
 	}
 }
 
+// greeted returns where the greeting goes: to stdout, unless a sink has that to
+// itself.
+func (a *app) greeted(stdout io.Writer) io.Writer {
+	for _, s := range a.sinks {
+		if s.config.Stdout != nil {
+			return os.Stderr
+		}
+	}
+	return stdout
+}
+
 // destination says where a sink's records go, for people.
 func destination(c config.Sink, dataDir string) string {
-	if c.LocalFile != nil {
+	switch {
+	case c.LocalFile != nil:
 		return "files " + strings.ReplaceAll(c.LocalFile.Path, "{data_dir}", dataDir)
+	case c.Loki != nil:
+		return c.Type + " at " + c.Loki.URL
+	case c.Elasticsearch != nil:
+		if c.Elasticsearch.CloudID != "" {
+			return c.Type + " in Elastic Cloud"
+		}
+		var hosts []string
+		for _, u := range c.Elasticsearch.URLs {
+			hosts = append(hosts, withoutQuery(u))
+		}
+		return c.Type + " at " + strings.Join(hosts, ", ")
+	case c.Splunk != nil:
+		return c.Type + " at " + withoutQuery(c.Splunk.URL)
+	case c.OTLP != nil:
+		return c.Type + " at " + withoutQuery(c.OTLP.URL)
+	case c.Kafka != nil:
+		return c.Type + " topic " + c.Kafka.Topic + " at " + strings.Join(c.Kafka.Brokers, ", ")
+	case c.HTTP != nil:
+		return c.Type + " at " + withoutQuery(c.HTTP.URL)
 	}
-	return c.Type + " at " + c.Loki.URL
+	return c.Type
+}
+
+// withoutQuery returns an address without its query, which may hold a key.
+func withoutQuery(address string) string {
+	address, _, _ = strings.Cut(address, "?")
+	return address
 }
 
 // status returns the facts about the agent for the API.
@@ -77,7 +115,18 @@ func (a *app) status() server.Status {
 		StartedAt: a.started, DataDir: dir, Host: a.host,
 	}
 	for _, sink := range a.sinks {
-		s.Sinks = append(s.Sinks, server.Sink{Name: sink.config.Name, Type: sink.config.Type})
+		accounts, load := sink.delivery.Accounts(), sink.delivery.Load()
+		s.Sinks = append(s.Sinks, server.Sink{
+			Name: sink.config.Name, Type: sink.config.Type,
+			Accepted: accounts.Accepted, Acknowledged: accounts.Acknowledged,
+			DeadLettered: accounts.DeadLettered, InMemory: accounts.InMemory,
+			QueueBytes: load.Bytes, QueueCapacityBytes: load.Capacity, FailedAttempts: load.FailedAttempts,
+		})
+	}
+	usage := a.watcher.Usage()
+	s.Process = server.Process{
+		Goroutines: usage.Goroutines, OpenFDs: usage.OpenFDs,
+		ResidentBytes: usage.ResidentBytes, CPUSeconds: usage.CPU.Seconds(),
 	}
 	return s
 }

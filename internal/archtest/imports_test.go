@@ -29,14 +29,19 @@ var above = append([]string{"internal/config", "internal/server"}, wiring...)
 
 var importRules = []importRule{
 	{
-		packages: []string{"internal/record", "internal/health", "internal/lifetime", "internal/vfs"},
+		packages: []string{"internal/record", "internal/health", "internal/lifetime", "internal/vfs", "internal/planted"},
 		only:     []string{},
 		why:      "every arrow points at it, so none may leave it",
 	},
 	{
 		packages: []string{"internal/cli"},
-		only:     []string{"internal/config"},
-		why:      "the commands read the config and get what runs as a function",
+		only:     []string{"internal/config", "internal/client", "internal/server", "internal/lifetime", "internal/cursors"},
+		why:      "the commands read the config, ask a running agent, and get what runs as a function",
+	},
+	{
+		packages: []string{"internal/client"},
+		only:     []string{"internal/server", "internal/cursors"},
+		why:      "it knows the agent by its API alone",
 	},
 	{
 		packages: []string{"cmd"},
@@ -55,9 +60,10 @@ var importRules = []importRule{
 	},
 	{
 		packages: []string{
-			"internal/delivery", "internal/dispatcher", "internal/queue", "internal/deadletter",
+			"internal/delivery", "internal/dispatcher", "internal/queue", "internal/spool", "internal/deadletter",
 			"internal/positions", "internal/framing", "internal/pipeline", "internal/tail",
-			"internal/httpclient", "internal/template", "internal/selfwatch", "internal/glob",
+			"internal/httpclient", "internal/template", "internal/selfwatch", "internal/jsondoc",
+			"internal/identity", "internal/sourcecache", "internal/livetail", "internal/glob", "internal/cursors",
 		},
 		forbidden: append([]string{"internal/monitors", "internal/sinks"}, above...),
 		why:       "only app knows all",

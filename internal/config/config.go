@@ -42,6 +42,18 @@ type Config struct {
 	Metrics Listener `yaml:"metrics"`
 	// Go's profiles, at `/debug/pprof/`.
 	Pprof Listener `yaml:"pprof"`
+	// How the agent watches itself for leaks.
+	Selfwatch Selfwatch `yaml:"selfwatch"`
+}
+
+// Selfwatch is the section of the agent's watch over itself.
+type Selfwatch struct {
+	// How often goroutines, file descriptors and memory are counted.
+	Interval Duration `yaml:"interval" min:"100ms"`
+	// How far back the counts are compared to tell whether something grows.
+	Window Duration `yaml:"window" min:"2s"`
+	// What is left out after the start, when much is made that stays.
+	WarmUp Duration `yaml:"warm_up" min:"0s"`
 }
 
 // Log is the section of the agent's own log.

@@ -171,7 +171,7 @@ server: {enabled: false}
 	check("loki batch_bytes", loki.Delivery.BatchBytes, ByteSize(4_000_000))
 	check("loki concurrency", loki.Delivery.Concurrency, 4)
 	check("loki labels", loki.Loki.Labels, map[string]string{"job": "test", "level": "5"})
-	check("loki header", loki.Loki.Headers["X-Key"].Reveal(), "abc")
+	check("loki header", loki.Loki.Connection.Headers["X-Key"].Reveal(), "abc")
 }
 
 // An entry of the default metadata that the user made a label is not an error

@@ -124,7 +124,7 @@ func countStretches(t *testing.T, a *agent.Agent) map[string]*[record.NumStreams
 // Containers write as fast as they can while the engine rotates their files.
 // What was rotated away before anybody could read it is not there, and each such
 // place is counted as a suspected gap; all else is there once and in order.
-func TestFileRotation(t *testing.T) {
+func TestContainerFileRotation(t *testing.T) {
 	engine := enginetest.New(t)
 	id := label(t)
 	lines := fewer(long(8_000, 1_000_000))
@@ -195,7 +195,7 @@ func TestFileRotation(t *testing.T) {
 
 // The agent is killed while files are rotated, and is down over several
 // rotations: with what is retained, plain and compressed, nothing is missing.
-func TestFileKilledInRotation(t *testing.T) {
+func TestKilledInFileRotation(t *testing.T) {
 	engine := enginetest.New(t)
 	id := label(t)
 	const lines = 1000
@@ -251,7 +251,7 @@ func TestFileKilledInRotation(t *testing.T) {
 
 // Containers that the engine removes as soon as they have ended, which is
 // milliseconds after their start, four at a time.
-func TestFileShortLived(t *testing.T) {
+func TestShortLivedContainers(t *testing.T) {
 	engine := enginetest.New(t)
 	id := label(t)
 	const lines = 20
@@ -353,7 +353,7 @@ func TestTransportChange(t *testing.T) {
 
 // A file is damaged while nothing writes to it, as a power failure does. What is
 // damaged is counted in bytes, and nothing behind it is lost.
-func TestFileCorrupt(t *testing.T) {
+func TestCorruptContainerFile(t *testing.T) {
 	engine := enginetest.New(t)
 	id := label(t)
 	const lines = 50

@@ -59,6 +59,23 @@ func (j *Journal) Commit(changes ...positions.Change) error {
 	return nil
 }
 
+// Snapshot returns what the journal holds.
+func (j *Journal) Snapshot() map[string][]byte {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return maps.Clone(j.entries)
+}
+
+// Restore makes the journal hold what a Snapshot did.
+func (j *Journal) Restore(snapshot map[string][]byte) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.entries = maps.Clone(snapshot)
+	if j.entries == nil {
+		j.entries = map[string][]byte{}
+	}
+}
+
 // Commits returns the commits that succeeded, oldest first.
 func (j *Journal) Commits() [][]positions.Change {
 	j.mu.Lock()

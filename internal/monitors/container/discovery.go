@@ -3,6 +3,7 @@ package container
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"os"
 	"strings"
 	"time"
@@ -92,10 +93,15 @@ func (m *Monitor) watch(ctx context.Context, connected func()) error {
 		cancel()
 		return connection.Wait()
 	}
+	opening := time.NewTimer(m.opts.openPatience)
+	defer opening.Stop()
 	select {
 	case <-ready:
 	case <-ended:
 		return wait()
+	case <-opening.C:
+		_ = wait() // it was cut off
+		return fmt.Errorf("open events: the engine did not answer within %v", m.opts.openPatience)
 	}
 	ticker := time.NewTicker(m.opts.ReconcileInterval)
 	defer ticker.Stop()

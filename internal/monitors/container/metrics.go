@@ -22,9 +22,9 @@ type stats struct {
 func newStats() stats {
 	reopens := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "log_capturer_stream_reopens_total",
-		Help: "Streams opened again for another reason than rotation: stuck, ended or error.",
+		Help: "Streams opened again for another reason than rotation: stuck, ended, error or overdue.",
 	}, []string{"reason"})
-	for _, reason := range []string{"stuck", "ended", "error"} {
+	for _, reason := range []string{"stuck", "ended", "error", "overdue"} {
 		reopens.WithLabelValues(reason)
 	}
 	changes := prometheus.NewCounterVec(prometheus.CounterOpts{

@@ -68,10 +68,12 @@ type Options struct {
 	Known  func() []string
 	Logger *slog.Logger
 
-	// files are the options of the set of files, and holdFor is how long the
-	// log of an unknown container is held; tests set them.
-	files   tail.SetOptions
-	holdFor time.Duration
+	// patience is how long a stream may take to close, openPatience how long the
+	// request for events may be without an answer, and holdFor how long the log
+	// of an unknown container is held; files are the options of the set of files.
+	// Tests set them.
+	patience, openPatience, holdFor time.Duration
+	files                           tail.SetOptions
 }
 
 // keyPrefix begins the source key of a container.
@@ -84,7 +86,8 @@ type Monitor struct {
 	logger *slog.Logger
 
 	results chan result
-	found   chan any // snapshot, Event or answer
+	over    chan struct{} // closed when nobody takes results any more
+	found   chan any      // snapshot, Event or answer
 
 	// files steps the readers of the containers' files. ctx ends the reading of
 	// them and of streams; own sets it.
@@ -187,6 +190,10 @@ type entry struct {
 	runChanged, draining bool
 	// lastRead is when its last stream ended.
 	lastRead time.Time
+	// told is since when its stream is known to have been told to close, and
+	// stuck the number of its streams that were given up and have not ended.
+	told  time.Time
+	stuck int
 }
 
 // result is what a stream came to.
@@ -200,11 +207,15 @@ type result struct {
 
 // New returns a monitor. It starts nothing.
 func New(opts Options) *Monitor {
+	opts.Engine = plantEngine(opts.Engine)
+	opts.patience = cmp.Or(opts.patience, streamPatience)
+	opts.openPatience = cmp.Or(opts.openPatience, openTimeout)
 	m := &Monitor{
 		opts:    opts,
 		pool:    pool{capacity: opts.MaxStreams, interval: opts.RotationInterval},
 		logger:  opts.Logger.With("component", "container_monitor"),
 		results: make(chan result),
+		over:    make(chan struct{}),
 		found:   make(chan any),
 		stats:   newStats(),
 		table:   map[string]*entry{},
@@ -240,10 +251,11 @@ func (m *Monitor) own(ctx context.Context) error {
 	defer func() {
 		streams.Cancel()
 		// A stream that has ended still wants to say so.
-		for m.open() > 0 {
-			m.ended(<-m.results)
+		ended := m.awaitStreams()
+		close(m.over)
+		if ended {
+			_ = streams.Wait() // streams report their errors as results
 		}
-		_ = streams.Wait() // streams report their errors as results
 	}()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -283,6 +295,9 @@ func (m *Monitor) schedule(streams *lifetime.Group, now time.Time) time.Time {
 	defer m.mu.Unlock()
 	m.forget(now)
 	next := m.put(now)
+	if at := m.giveUpStuck(now); !at.IsZero() && at.Before(next) {
+		next = at
+	}
 	var leases []lease
 	var waiters []waiter
 	for id, e := range m.table {
@@ -338,14 +353,17 @@ func (m *Monitor) start(streams *lifetime.Group, e *entry, now time.Time) {
 		id:     e.info.ID, engine: m.opts.Engine, maxLine: m.opts.MaxLineBytes,
 		start: e.start, info: e.info, makeSource: m.makeSource, logger: m.logger,
 	}
-	s.status.opened, s.status.cancel = now, cancel
+	s.ctx, s.status.opened, s.status.cancel = ctx, now, cancel
 	e.stream, e.state, e.reason, e.closing, e.runChanged = s, stateReading, "", false, false
-	e.draining = false
+	e.draining, e.told = false, time.Time{}
 	e.leaseEnd = m.pool.leaseEnd(now)
-	streams.Go("stream", func(context.Context) error {
+	s.task = streams.Go("stream", func(context.Context) error {
 		end, err := s.run(ctx)
 		cancel(nil)
-		m.results <- result{entry: e, stream: s, end: end, err: err}
+		select {
+		case m.results <- result{entry: e, stream: s, end: end, err: err}:
+		case <-m.over: // it was given up
+		}
 		return nil
 	})
 }
@@ -381,6 +399,10 @@ func (m *Monitor) ended(r result) {
 	e := r.entry
 	if r.file != nil {
 		m.fileEnded(r, now)
+		return
+	}
+	if e.stream != r.stream {
+		m.unstuck(e)
 		return
 	}
 	progress := r.stream.position.total > e.position.total

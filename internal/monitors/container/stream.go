@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"log_capturer/internal/framing"
+	"log_capturer/internal/lifetime"
 	"log_capturer/internal/record"
 )
 
@@ -106,8 +107,11 @@ type stream struct {
 	// that had stopped.
 	readToEnd bool
 
-	// status is what others see of a running stream.
+	// status is what others see of a running stream, task its goroutine, and ctx
+	// what it runs under.
 	status streamStatus
+	task   *lifetime.Task
+	ctx    context.Context
 
 	decoder *framing.Docker
 	// settles says that the place is an unterminated line, at the end of the
@@ -249,9 +253,12 @@ func (s *stream) each(ctx context.Context, opts LogsOptions, step func() error) 
 	defer body.Close()
 	buffer := readBuffers.Get().(*[]byte)
 	defer readBuffers.Put(buffer)
+	var gathering gathering
 	for {
-		s.status.blockedSince.Store(time.Now().UnixNano())
+		asked := time.Now()
+		s.status.blockedSince.Store(asked.UnixNano())
 		n, err := body.Read(*buffer)
+		wait := gathering.after(n, len(*buffer), time.Since(asked))
 		if n > 0 {
 			s.status.blockedSince.Store(0)
 			s.hint = n
@@ -273,6 +280,11 @@ func (s *stream) each(ctx context.Context, opts LogsOptions, step func() error) 
 			return nil
 		case err != nil:
 			return whyStopped(ctx, err)
+		case wait > 0:
+			select {
+			case <-ctx.Done():
+			case <-time.After(wait):
+			}
 		}
 	}
 }
