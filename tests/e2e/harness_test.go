@@ -73,6 +73,7 @@ type fileLine struct {
 	ContainerName string    `json:"container_name"`
 	Image         string    `json:"image"`
 	Host          string    `json:"host"`
+	FilePath      string    `json:"file_path"`
 	Cut           bool      `json:"cut"`
 	Continued     bool      `json:"continued"`
 	Unterminated  bool      `json:"unterminated"`
