@@ -182,7 +182,7 @@ func (m *Monitor) add(path string, now time.Time) {
 		return
 	}
 	s := &source{
-		path: path, format: files.Format, maxLine: m.opts.MaxLineBytes, sink: m.opts.Dispatcher, logger: m.logger,
+		path: path, format: files.Format, maxLine: m.opts.MaxLineBytes, sink: m.opts.Dispatcher, lister: &m.lister, logger: m.logger,
 		record: describe(path, m.opts.Host, labels),
 	}
 	m.mu.Lock()
