@@ -39,7 +39,7 @@ var controls = []control{
 	{planted.AbandonedStream, "rotation", []finding{{critGoroutines, "; stream +"}, {critFDs, "; socket +"}, {critSteady, "goroutines of stream "}}},
 	{planted.ClientPerCall, "rotation", []finding{{critGoroutines, "; discovery +"}, {critFDs, "; socket +"}, {critSteady, "goroutines of discovery "}}},
 	{planted.HeartbeatOutlives, "rotation", []finding{{critGoroutines, "; heartbeat +"}, {critSteady, "goroutines of heartbeat "}}},
-	{planted.OneWaitGroup, "stuck", []finding{{critOverdue, "; stream "}, {critRotations, ""}, {critLines, " missing"}}},
+	{planted.OneWaitGroup, "stuck", []finding{{critOverdue, "; stream "}, {critRotations, ""}}},
 	{planted.UnclosedBody, "silence", []finding{{critGoroutines, "; heartbeat +"}, {critFDs, "; socket +"}, {critSteady, "goroutines of heartbeat "}}},
 	{planted.TimerNotStopped, "rotation", []finding{{critHeap, "MiB/min"}, {critSteady, "heap "}}},
 	{planted.CursorBeforeDelivery, "kill", []finding{{critLines, " missing"}}},

@@ -105,7 +105,7 @@ func (o *outcome) judge() []row {
 		add(judgeFullPool(steady))
 	}
 	if c.Healthy {
-		add(judgeHealthy(warm))
+		add(judgeHealthy(warm, c.busy))
 	}
 	if c.Steady {
 		add(judgeOwnVerdict(up))
@@ -119,10 +119,10 @@ func (o *outcome) judge() []row {
 		add(row{critRate, fmt.Sprintf(">= %.0f", *c.RotationsPerSecond), fmt.Sprintf("%.1f", rate), rate >= *c.RotationsPerSecond})
 	}
 	if c.WaitBounded {
-		add(judgeWait(steady))
+		add(judgeWait(steady, c.slack()))
 	}
 	if c.MaxLag > 0 {
-		most(critLag, colLag, time.Duration(c.MaxLag).Seconds(), 1, "%.1f s")
+		most(critLag, colLag, (time.Duration(c.MaxLag) + c.slack()).Seconds(), 1, "%.1f s")
 	}
 	gaps := increase(append([]float64{0}, up.of(colGaps)...))
 	add(row{critGaps, fmt.Sprintf("<= %.0f", c.SuspectedGaps), fmt.Sprintf("%.0f", gaps), gaps <= c.SuspectedGaps})
@@ -255,7 +255,7 @@ func judgeFullPool(h history) row {
 	}
 }
 
-func judgeHealthy(h history) row {
+func judgeHealthy(h history, busy bool) row {
 	bad, worst, reasons := 0, 0.0, ""
 	for i := range h {
 		health := h[i].get(colHealth)
@@ -271,6 +271,9 @@ func judgeHealthy(h history) row {
 		}
 	}
 	r := row{critHealth, "HEALTHY", []string{"HEALTHY", "DEGRADED", "UNHEALTHY", "NO ANSWER"}[int(worst)], bad == 0}
+	if busy {
+		r.want, r.pass = "HEALTHY in four of five samples", bad <= len(h)/5
+	}
 	if bad > 0 {
 		r.got += fmt.Sprintf(" in %d of %d samples: %s", bad, len(h), reasons)
 	}
@@ -289,8 +292,11 @@ func judgeOwnVerdict(h history) row {
 	return r
 }
 
-func judgeWait(h history) row {
+func judgeWait(h history, slack time.Duration) row {
 	r := row{critWait, "within the agent's bound", "", true}
+	if slack > 0 {
+		r.want += fmt.Sprintf(" and %v", slack)
+	}
 	worst := math.Inf(-1)
 	for i := range h {
 		wait, bound := h[i].get(colWait), h[i].get(colBound)
@@ -298,7 +304,7 @@ func judgeWait(h history) row {
 			worst = wait - bound
 			r.got = fmt.Sprintf("%.2f s, bound %.2f s", wait, bound)
 		}
-		r.pass = r.pass && wait <= bound
+		r.pass = r.pass && wait <= bound+slack.Seconds()
 	}
 	return r
 }

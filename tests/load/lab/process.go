@@ -223,6 +223,22 @@ func fetch(ctx context.Context, url string) ([]byte, error) {
 	return body, err
 }
 
+// fetchPatiently asks a few times: a busy machine may leave the agent without a
+// turn for long.
+func fetchPatiently(ctx context.Context, url string) (body []byte, err error) {
+	for range 6 {
+		if body, err = fetch(ctx, url); err == nil {
+			return body, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(500 * time.Millisecond):
+		}
+	}
+	return nil, err
+}
+
 // commit returns the commit of the source, and whether it was changed.
 func commit(ctx context.Context) string {
 	out, err := exec.CommandContext(ctx, "git", "describe", "--always", "--dirty", "--abbrev=12").Output()

@@ -27,6 +27,7 @@ type runOptions struct {
 	out      string
 	tags     string
 	agent    string
+	busy     bool
 	names    []string
 }
 
@@ -38,6 +39,7 @@ func (o *runOptions) flags(output io.Writer) *flag.FlagSet {
 	f.StringVar(&o.out, "out", "lab-results", "`directory` for samples, reports and the agent's log")
 	f.StringVar(&o.tags, "tags", "", "build `tags` of the agent")
 	f.StringVar(&o.agent, "agent", "", "`path` of an agent that is built already")
+	f.BoolVar(&o.busy, "busy", false, "the machine does other things as well: times may be longer by "+busySlack.String()+", and a fifth of the samples not healthy")
 	f.Usage = func() {
 		fmt.Fprintf(output, `Usage: lab run [OPTIONS] SCENARIO...
 
@@ -67,6 +69,7 @@ func runScenarios(ctx context.Context, o runOptions, stdout io.Writer) error {
 		if err != nil {
 			return err
 		}
+		s.Criteria.busy = o.busy
 		scenarios = append(scenarios, s)
 	}
 	failed := false
@@ -129,8 +132,11 @@ type bed struct {
 	dir      string
 	out      io.Writer
 
-	engine      *engine
-	fleet       *fleet
+	engine *engine
+	fleet  *fleet
+	// counting keeps lines from arriving while the book is compared with what
+	// was written: none may be in it that was written after that was read.
+	counting    sync.Mutex
 	book        *ledger.Ledger
 	destination *lokitest.Server
 	gate        *gate
@@ -201,6 +207,8 @@ func (b *bed) observe(line []byte) {
 	if at := strings.LastIndexByte(run, '.'); at > 0 {
 		run = run[:at]
 	}
+	b.counting.Lock()
+	defer b.counting.Unlock()
 	b.book.Observe(run, line)
 }
 
@@ -311,13 +319,13 @@ func (b *bed) settle(ctx context.Context, l *lineCount) {
 		return
 	}
 	l.written = b.fleet.written()
+	var still stillness
 	for deadline := begin.Add(time.Duration(b.scenario.Settle)); ; {
-		if l.err = b.fleet.enter(b.book, expected); l.err != nil {
+		if l.report, l.err = b.compare(expected); l.err != nil {
 			return
 		}
-		l.report = b.book.Check()
 		l.delivered, l.settled = l.report.Distinct, time.Since(begin)
-		if l.ok(b.scenario.Criteria.Repeats) || time.Now().After(deadline) || hopeless(l.report, b.scenario.Criteria.Repeats) {
+		if l.ok(b.scenario.Criteria.Repeats) || time.Now().After(deadline) || hopeless(l.report, b.scenario.Criteria.Repeats) || still.since(l.report) > stillFor {
 			return
 		}
 		select {
@@ -328,9 +336,40 @@ func (b *bed) settle(ctx context.Context, l *lineCount) {
 	}
 }
 
+// compare compares what has arrived with what must have and may have.
+func (b *bed) compare(expected expectation) (*ledger.Report, error) {
+	b.counting.Lock()
+	defer b.counting.Unlock()
+	if err := b.fleet.enter(b.book, expected); err != nil {
+		return nil, err
+	}
+	return b.book.Check(), nil
+}
+
 // hopeless reports whether waiting can make nothing better.
 func hopeless(r *ledger.Report, repeats bool) bool {
 	return r.Disordered+r.Corrupt+r.Foreign+r.Unexpected > 0 || !repeats && r.Repeated > 0
+}
+
+// stillFor is how long no missing line may arrive while others do until they are
+// taken for lost: each stream arrives in order.
+const stillFor = 12 * time.Second
+
+// stillness notes since when the number of missing lines is what it is, and that
+// lines arrived since.
+type stillness struct {
+	begin             time.Time
+	missing, observed uint64
+}
+
+func (s *stillness) since(r *ledger.Report) time.Duration {
+	if s.begin.IsZero() || r.Missing < s.missing {
+		s.begin, s.missing, s.observed = time.Now(), r.Missing, r.Observed
+	}
+	if r.Observed == s.observed {
+		return 0
+	}
+	return time.Since(s.begin)
 }
 
 // quiesce stops the containers where their engine was made to lose lines, and
@@ -360,7 +399,7 @@ func (b *bed) askLast(ctx context.Context, o *outcome) error {
 		"leaks.json": b.agent.api + "/api/v1/leaks", "metrics.txt": b.agent.metrics + "/metrics",
 		"goroutines.txt": b.agent.pprof + "/debug/pprof/goroutine?debug=1",
 	} {
-		text, err := fetch(ctx, url)
+		text, err := fetchPatiently(ctx, url)
 		if err != nil {
 			return fmt.Errorf("ask the agent at the end: %w", err)
 		}
@@ -371,7 +410,7 @@ func (b *bed) askLast(ctx context.Context, o *outcome) error {
 	if !b.scenario.LeakProfile {
 		return nil
 	}
-	text, err := fetch(ctx, b.agent.pprof+"/debug/pprof/goroutineleak?debug=1")
+	text, err := fetchPatiently(ctx, b.agent.pprof+"/debug/pprof/goroutineleak?debug=1")
 	if err != nil {
 		return fmt.Errorf("ask for the goroutine leak profile: %w", err)
 	}
