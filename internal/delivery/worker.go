@@ -136,7 +136,7 @@ func (w *worker) deliver(ctx context.Context, req *Request) error {
 		return w.commit(ctx, req, 0, 0)
 	}
 	if planted.Fault == planted.CursorBeforeDelivery {
-		if err := w.plantedCommit(ctx, req); err != nil {
+		if err := w.commit(ctx, req, 0, 0); err != nil {
 			return err
 		}
 	}

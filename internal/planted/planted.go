@@ -4,8 +4,8 @@
 // The leak lab is only to be believed while it finds faults that are known to be
 // there. Each tag plants one: those that the predecessor of this agent had, and
 // some that it could have had. The code of a fault stands beside the code that
-// it breaks, in files named planted.go, behind a comparison of constants: a
-// build without the tag holds nothing of it, which a test of the lab proves.
+// it breaks, behind a comparison of constants: a build without the tag holds
+// nothing of it, which a test of the lab proves.
 package planted
 
 // The faults. The tag of each is planted_ and its name.

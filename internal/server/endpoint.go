@@ -1,6 +1,7 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,6 +31,8 @@ type endpoint struct {
 	// readTimeout bounds the reading of a request. As net/http lets it cut the
 	// handler short too, it is zero, no bound, where that may take long.
 	readTimeout time.Duration
+	// grace is connectionGrace when zero; tests shorten it.
+	grace time.Duration
 
 	listener    net.Listener
 	connections lifetime.Tally
@@ -67,8 +70,8 @@ func (e *endpoint) run(ctx context.Context) error {
 		_ = server.Close()
 	}
 	err := g.Wait()
-	if !e.connections.Wait(connectionGrace) {
-		lifetime.Given(ctx, component, "end its connections", "net/http.(*conn).serve", connectionGrace)
+	if grace := cmp.Or(e.grace, connectionGrace); !e.connections.Wait(grace) {
+		lifetime.Given(ctx, component, "end its connections", "net/http.(*conn).serve", grace)
 	}
 	return err
 }

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -8,6 +9,9 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
+
+	"log_capturer/internal/lifetime"
 )
 
 func TestLeaksAndSupportBundle(t *testing.T) {
@@ -58,4 +62,45 @@ func TestLeaksAndSupportBundle(t *testing.T) {
 	handler = s.apiHandler()
 	f(http.MethodGet, "/api/v1/leaks", "", http.StatusNotFound, "")
 	f(http.MethodPost, bundle, "", http.StatusNotFound, "")
+}
+
+// A handler that does not return is given up at the end, and reported.
+func TestAStuckHandlerIsGivenUp(t *testing.T) {
+	release, entered := make(chan struct{}), make(chan struct{})
+	e := &endpoint{
+		purpose: "test", address: "127.0.0.1:0", logger: slog.New(slog.DiscardHandler), grace: 50 * time.Millisecond,
+		handler: http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+			close(entered)
+			<-release
+		}),
+	}
+	if err := e.bind(); err != nil {
+		t.Fatal(err)
+	}
+	watch := lifetime.NewWatch(slog.New(slog.DiscardHandler))
+	ctx, cancel := context.WithCancel(lifetime.WithWatch(t.Context(), watch))
+	ended := make(chan error, 1)
+	go func() { ended <- e.run(ctx) }()
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	answered := make(chan struct{})
+	go func() {
+		defer close(answered)
+		if resp, err := client.Get("http://" + e.listener.Addr().String()); err == nil {
+			resp.Body.Close()
+		}
+	}()
+	<-entered
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	current := watch.Current()
+	if len(current) != 1 || current[0].Component != component || !strings.Contains(current[0].Stack, "TestAStuckHandlerIsGivenUp") {
+		t.Errorf("overdue: %+v", current)
+	}
+	close(release)
+	<-answered
+	if !e.connections.Wait(time.Minute) {
+		t.Error("the connection does not end after all")
+	}
 }

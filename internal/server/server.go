@@ -5,7 +5,8 @@
 // off:
 //
 //   - the API: /health, /ready, /api/v1/status, /api/v1/containers,
-//     /api/v1/tail, and a page for people at /
+//     /api/v1/tail, /api/v1/leaks, /api/v1/support-bundle, and a page for people
+//     at /
 //   - metrics: /metrics
 //   - pprof: /debug/pprof/
 //
@@ -131,7 +132,8 @@ func (s *Server) addr(purpose string) string {
 
 // Run serves until ctx ends. It returns when every connection is closed and
 // every handler has returned: within shutdownGrace and what the slowest
-// function in Options takes. Requests that are being served get shutdownGrace
+// function in Options takes, or without those that do not return in
+// connectionGrace, which are reported as overdue. Requests that are being served get shutdownGrace
 // to end; those that watch their context, as profiles do, are cut short at once.
 func (s *Server) Run(ctx context.Context) error {
 	g := lifetime.NewGroup(ctx)

@@ -231,6 +231,7 @@ func judgeRise(h history, criterion, column, prefix string, limit float64) row {
 	r.got = fmt.Sprintf("%+.0f (%.0f -> %.0f)", rise, h[0].get(column), h[len(h)-1].get(column))
 	for _, c := range h.columns(prefix) {
 		if g := growth(h.of(c)); g >= limit {
+			r.pass = false
 			r.got += fmt.Sprintf("; %s %+.0f", strings.TrimPrefix(c, prefix), g)
 		}
 	}

@@ -101,7 +101,7 @@ func markdownReport(o *outcome, rows []row) string {
 		if !r.pass {
 			result = "FAIL"
 		}
-		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", r.criterion, cell(r.want), result, cell(r.got))
+		fmt.Fprintf(&b, "| %s | %s | %s | %s |\n", cell(r.criterion), cell(r.want), result, cell(r.got))
 	}
 	b.WriteString("\nThe samples are in samples.csv, the plots in report.html.\n")
 	return b.String()
