@@ -47,7 +47,7 @@ pprof: {enabled: false}
 		t.Fatal(err)
 	}
 	// A discarding logger lets nothing through to be kept.
-	a.recent.Keep(slog.New(slog.NewTextHandler(io.Discard, nil))).Info("oops", "header", "hunter2-header", "ok", "a message of the log")
+	a.recent.Keep(slog.New(slog.NewTextHandler(&bytes.Buffer{}, nil))).Info("oops", "header", "hunter2-header", "ok", "a message of the log")
 	ctx, cancel := context.WithCancel(lifetime.WithWatch(t.Context(), a.overdue))
 	ended := make(chan error, 1)
 	go func() { ended <- a.run(ctx) }()

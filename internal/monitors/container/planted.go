@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"io"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -48,7 +49,7 @@ func (e plantedLogs) Logs(ctx context.Context, id string, opts LogsOptions) (io.
 	if !opts.Follow {
 		if planted.Fault == planted.UnclosedBody {
 			// It is neither read nor closed, nor is its request cancelled.
-			if _, err := e.Engine.Logs(forever, id, opts); err != nil { //nolint:bodyclose // the fault
+			if _, err := e.Engine.Logs(forever, id, opts); err != nil {
 				return nil, err
 			}
 		}
@@ -150,7 +151,7 @@ func (f *plantedFrames) Read(p []byte) (int, error) {
 		switch strange := plantedCount.Add(1)%1000 == 0; {
 		case strange && planted.Fault == planted.DroppedLine:
 		case strange && planted.Fault == planted.RepeatedLine:
-			f.rest = append(frame, frame...)
+			f.rest = slices.Concat(frame, frame)
 		default:
 			f.rest = frame
 		}
