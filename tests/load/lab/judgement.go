@@ -122,7 +122,7 @@ func (o *outcome) judge() []row {
 		add(judgeWait(steady, c.slack()))
 	}
 	if c.MaxLag > 0 {
-		most(critLag, colLag, (time.Duration(c.MaxLag) + c.slack()).Seconds(), 1, "%.1f s")
+		add(judgeLag(steady, time.Duration(c.MaxLag)+c.slack()))
 	}
 	gaps := increase(append([]float64{0}, up.of(colGaps)...))
 	add(row{critGaps, fmt.Sprintf("<= %.0f", c.SuspectedGaps), fmt.Sprintf("%.0f", gaps), gaps <= c.SuspectedGaps})
@@ -236,6 +236,16 @@ func judgeRise(h history, criterion, column, prefix string, limit float64) row {
 		}
 	}
 	return r
+}
+
+// judgeLag bounds the lag that lasts for two samples: one that a sample sees may
+// be that of old lines which a stream passes while it looks for its place.
+func judgeLag(h history, limit time.Duration) row {
+	worst := 0.0
+	for i := 1; i < len(h); i++ {
+		worst = max(worst, min(h[i-1].get(colLag), h[i].get(colLag)))
+	}
+	return row{critLag, fmt.Sprintf("<= %.0f s", limit.Seconds()), fmt.Sprintf("at most %.1f s", worst), worst <= limit.Seconds()}
 }
 
 func judgeCPU(h history, limit float64) row {

@@ -112,7 +112,7 @@ func TestJudgeEachCriterion(t *testing.T) {
 	}, critRotations, "60")
 	f("slow rotations", spoil(colRotations, func(i int) float64 { return float64(i) }), critRate, "0.2")
 	f("wait", spoil(colWait, func(i int) float64 { return 1 + late(i) }), critWait, "21.00 s, bound 3.00 s")
-	f("lag", spoil(colLag, late), critLag, "at most 20.0 s")
+	f("lag", spoil(colLag, late), critLag, "at most 19.0 s")
 	f("gaps", spoil(colGaps, late), critGaps, "20")
 	f("overdue", func(o *outcome) {
 		spoil(colOverdue, func(int) float64 { return 1 })(o)
@@ -145,6 +145,18 @@ func TestJudgeLinesOfAnEngineThatLost(t *testing.T) {
 	l = lineCount{written: 1000, report: ledgerOf(1000, func(n uint64) int { return 1 + int(n%2) })}
 	if l.ok(false) || !l.ok(true) {
 		t.Error("repeats")
+	}
+}
+
+func TestJudgeLagOfOneSample(t *testing.T) {
+	o := goodRun()
+	o.history[60].values[colLag] = 300
+	if r := judgeLag(o.history, 10*time.Second); !r.pass {
+		t.Errorf("%+v", r)
+	}
+	o.history[61].values[colLag] = 200
+	if r := judgeLag(o.history, 10*time.Second); r.pass || r.got != "at most 200.0 s" {
+		t.Errorf("%+v", r)
 	}
 }
 
