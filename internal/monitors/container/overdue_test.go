@@ -274,3 +274,27 @@ func TestDockerEventsCanBeCutOff(t *testing.T) {
 	server.Close()
 	<-served
 }
+
+// A stream whose context is done hands nothing over: another one may read the
+// container by then.
+func TestNothingIsHandedOverAfterTheEnd(t *testing.T) {
+	s := &stream{sink: noDispatcher{t}, batch: record.NewBatch(&record.Source{}, 10)}
+	s.batch.Append(record.Record{}, []byte("a line"))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := s.handOver(ctx); !errors.Is(err, context.Canceled) || s.batch != nil {
+		t.Errorf("error %v, batch %v", err, s.batch)
+	}
+}
+
+// noDispatcher is a Dispatcher that nothing may be handed to.
+type noDispatcher struct{ t *testing.T }
+
+func (d noDispatcher) Accept(_ context.Context, b *record.Batch) error {
+	d.t.Error("a batch was handed over")
+	b.Release()
+	return nil
+}
+
+func (noDispatcher) Resume(string, record.Cursor) ([]record.Cursor, error) { return nil, nil }
+func (noDispatcher) Forget(string) error                                   { return nil }
