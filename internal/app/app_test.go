@@ -75,7 +75,7 @@ func TestEveryTypeOfSink(t *testing.T) {
 			t.Errorf("%s: the greeting goes to the standard output: %t", typ, greets)
 		}
 	}
-	f("local_file", "", "files /data/logs/{container_name}.log")
+	f("local_file", "", "files /data/logs/{source}.log")
 	f("loki", `, url: "http://127.0.0.1:1"`, "loki at http://127.0.0.1:1")
 	f("elasticsearch", `, urls: ["http://127.0.0.1:1", "http://127.0.0.1:2/x?a=b"], api_key: k`, "elasticsearch at http://127.0.0.1:1, http://127.0.0.1:2/x")
 	f("elasticsearch", `, cloud_id: "a:Zm91bmQuaW8kYWJj"`, "elasticsearch in Elastic Cloud")
