@@ -31,6 +31,7 @@ import (
 	"log_capturer/internal/livetail"
 	"log_capturer/internal/monitors/container"
 	"log_capturer/internal/monitors/file"
+	"log_capturer/internal/monitors/kafka"
 	"log_capturer/internal/positions"
 	"log_capturer/internal/selfwatch"
 	"log_capturer/internal/server"
@@ -52,6 +53,7 @@ type app struct {
 	engine      *container.Docker
 	monitor     *container.Monitor
 	files       *file.Monitor
+	kafka       *kafka.Monitor
 	registry    *prometheus.Registry
 	server      *server.Server
 	reporters   []health.Reporter
@@ -115,6 +117,11 @@ func (a *app) make() error {
 	}
 	if cfg.FileMonitor.Enabled && len(cfg.FileMonitor.Files) > 0 {
 		if err := a.makeFileMonitor(); err != nil {
+			return err
+		}
+	}
+	if cfg.KafkaSource.Enabled {
+		if err := a.makeKafkaSource(); err != nil {
 			return err
 		}
 	}
@@ -187,6 +194,22 @@ func compileAll(texts []string, compile func(string) (*glob.Pattern, error)) ([]
 	return patterns, nil
 }
 
+func (a *app) makeKafkaSource() error {
+	c := a.config.KafkaSource
+	var err error
+	a.kafka, err = kafka.New(kafka.Options{
+		Client: kafkaClient(c.Brokers, c.Login), Topics: c.Topics, Group: c.Group,
+		StartAtEnd:     c.StartAt == config.StartAtEnd,
+		Messages:       kafka.Messages{Text: c.Format == "text", Time: c.TimeField, Line: c.LineField},
+		CommitInterval: time.Duration(c.CommitInterval), CustodyWait: time.Duration(c.CustodyWait),
+		Dispatcher: tapped{a.dispatcher, a.tail}, Logger: a.logger,
+	})
+	if err != nil {
+		return fmt.Errorf("make kafka_source: %w", err)
+	}
+	return nil
+}
+
 // knownSources returns the keys of all sources that have positions.
 func (a *app) knownSources() []string {
 	var keys []string
@@ -222,6 +245,10 @@ func (a *app) makeServer() error {
 		a.registry.MustRegister(a.files)
 		reporters = append(reporters, a.files)
 	}
+	if a.kafka != nil {
+		a.registry.MustRegister(a.kafka)
+		reporters = append(reporters, a.kafka)
+	}
 	a.reporters = reporters
 	listen := func(l config.Listener) string {
 		if !l.Enabled {
@@ -256,6 +283,9 @@ func (a *app) run(ctx context.Context) error {
 	}
 	if a.files != nil {
 		sources.Go("file_monitor", a.files.Run)
+	}
+	if a.kafka != nil {
+		sources.Go("kafka_source", a.kafka.Run)
 	}
 
 	var err error

@@ -63,7 +63,7 @@ var importRules = []importRule{
 			"internal/delivery", "internal/dispatcher", "internal/queue", "internal/spool", "internal/deadletter",
 			"internal/positions", "internal/framing", "internal/pipeline", "internal/tail",
 			"internal/httpclient", "internal/template", "internal/selfwatch", "internal/jsondoc",
-			"internal/identity", "internal/sourcecache", "internal/livetail", "internal/glob",
+			"internal/identity", "internal/sourcecache", "internal/kafkaclient", "internal/livetail", "internal/glob",
 		},
 		forbidden: append([]string{"internal/monitors", "internal/sinks"}, above...),
 		why:       "only app knows all",
