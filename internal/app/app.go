@@ -32,6 +32,7 @@ import (
 	"log_capturer/internal/livetail"
 	"log_capturer/internal/monitors/container"
 	"log_capturer/internal/monitors/file"
+	"log_capturer/internal/monitors/kafka"
 	"log_capturer/internal/positions"
 	"log_capturer/internal/selfwatch"
 	"log_capturer/internal/server"
@@ -53,6 +54,7 @@ type app struct {
 	engine      *container.Docker
 	monitor     *container.Monitor
 	files       *file.Monitor
+	kafka       *kafka.Monitor
 	registry    *prometheus.Registry
 	server      *server.Server
 	reporters   []health.Reporter
@@ -118,6 +120,11 @@ func (a *app) make() error {
 	}
 	if cfg.FileMonitor.Enabled && len(cfg.FileMonitor.Files) > 0 {
 		if err := a.makeFileMonitor(); err != nil {
+			return err
+		}
+	}
+	if cfg.KafkaSource.Enabled {
+		if err := a.makeKafkaSource(); err != nil {
 			return err
 		}
 	}
@@ -191,6 +198,22 @@ func compileAll(texts []string, compile func(string) (*glob.Pattern, error)) ([]
 	return patterns, nil
 }
 
+func (a *app) makeKafkaSource() error {
+	c := a.config.KafkaSource
+	var err error
+	a.kafka, err = kafka.New(kafka.Options{
+		Client: kafkaClient(c.Brokers, c.Login), Topics: c.Topics, Group: c.Group,
+		StartAtEnd:     c.StartAt == config.StartAtEnd,
+		Messages:       kafka.Messages{Text: c.Format == "text", Time: c.TimeField, Line: c.LineField},
+		CommitInterval: time.Duration(c.CommitInterval), CustodyWait: time.Duration(c.CustodyWait),
+		Dispatcher: tapped{a.dispatcher, a.tail}, Logger: a.logger,
+	})
+	if err != nil {
+		return fmt.Errorf("make kafka_source: %w", err)
+	}
+	return nil
+}
+
 // knownSources returns the keys of all sources that have positions.
 func (a *app) knownSources() []string {
 	var keys []string
@@ -225,6 +248,10 @@ func (a *app) makeServer() error {
 	if a.files != nil {
 		a.registry.MustRegister(a.files)
 		reporters = append(reporters, a.files)
+	}
+	if a.kafka != nil {
+		a.registry.MustRegister(a.kafka)
+		reporters = append(reporters, a.kafka)
 	}
 	a.reporters = reporters
 	listen := func(l config.Listener) string {
@@ -261,6 +288,9 @@ func (a *app) run(ctx context.Context) error {
 	}
 	if a.files != nil {
 		sources.Go("file_monitor", a.files.Run)
+	}
+	if a.kafka != nil {
+		sources.Go("kafka_source", a.kafka.Run)
 	}
 
 	var err error

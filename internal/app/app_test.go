@@ -32,6 +32,7 @@ func configured(t *testing.T) *config.Config {
 data_dir: %s
 container_monitor: {docker_host: "unix://%s/no.sock"}
 file_monitor: {files: [{include: ["%s/*.log"]}]}
+kafka_source: {enabled: true, brokers: ["127.0.0.1:1"], topics: [logs], custody_wait: 10ms}
 sinks:
   - {type: local_file, name: all}
   - {type: local_file, name: errors, path: "{data_dir}/streams/{stream}.log"}

@@ -14,6 +14,7 @@ import (
 	"log_capturer/internal/health"
 	"log_capturer/internal/httpclient"
 	"log_capturer/internal/jsondoc"
+	"log_capturer/internal/kafkaclient"
 	"log_capturer/internal/sinks/elasticsearch"
 	"log_capturer/internal/sinks/httpjson"
 	"log_capturer/internal/sinks/kafka"
@@ -89,10 +90,12 @@ func (a *app) makeSink(c config.Sink) (*sink, error) {
 		target, s.close = bulk, bulk.Close
 	case config.TypeKafka:
 		k := c.Kafka
+		client := kafkaClient(k.Brokers, k.Login)
+		client.RequestTimeout = time.Duration(k.RequestTimeout)
 		produce, err := kafka.New(kafka.Options{
-			Brokers: k.Brokers, Topic: k.Topic, Key: k.Key, Text: k.Format == "text", Documents: documents(k.Documents),
+			Client: client, Topic: k.Topic, Key: k.Key, Text: k.Format == "text", Documents: documents(k.Documents),
 			Compression: k.Compression, MaxMessageBytes: int(k.MaxMessageBytes), CreateTopics: k.CreateTopics,
-			RequestTimeout: time.Duration(k.RequestTimeout), SASL: kafkaSASL(k.Login), TLS: kafkaTLS(k.Login), Logger: logger,
+			Logger: logger,
 		})
 		if err != nil {
 			return nil, err
@@ -162,25 +165,20 @@ func documents(d config.Documents) jsondoc.Options {
 	return jsondoc.Options{Time: d.TimeField, Line: d.LineField, ID: d.IDField, Fields: d.Fields}
 }
 
-// kafkaSASL maps a login at a broker, nil for none.
-func kafkaSASL(l config.KafkaLogin) *kafka.SASL {
-	if l.SASL.Mechanism == "none" {
-		return nil
+// kafkaClient maps how brokers are reached.
+func kafkaClient(brokers []string, l config.KafkaLogin) kafkaclient.Options {
+	o := kafkaclient.Options{Brokers: brokers}
+	if l.SASL.Mechanism != "none" {
+		o.SASL = &kafkaclient.SASL{Mechanism: l.SASL.Mechanism, Username: l.SASL.Username, PasswordFile: l.SASL.PasswordFile}
+		if o.SASL.PasswordFile == "" {
+			o.SASL.Password = l.SASL.Password.Reveal()
+		}
 	}
-	s := &kafka.SASL{Mechanism: l.SASL.Mechanism, Username: l.SASL.Username, PasswordFile: l.SASL.PasswordFile}
-	if s.PasswordFile == "" {
-		s.Password = l.SASL.Password.Reveal()
+	if l.UseTLS {
+		t := httpclient.TLS(l.TLS)
+		o.TLS = &t
 	}
-	return s
-}
-
-// kafkaTLS maps how connections to brokers are secured, nil for not at all.
-func kafkaTLS(l config.KafkaLogin) *httpclient.TLS {
-	if !l.UseTLS {
-		return nil
-	}
-	t := httpclient.TLS(l.TLS)
-	return &t
+	return o
 }
 
 // withToken sets a token that has a scheme of its own, where there is one.

@@ -64,6 +64,7 @@ var importRules = []importRule{
 			"internal/positions", "internal/framing", "internal/pipeline", "internal/tail",
 			"internal/httpclient", "internal/template", "internal/selfwatch", "internal/jsondoc",
 			"internal/identity", "internal/sourcecache", "internal/livetail", "internal/glob", "internal/cursors",
+			"internal/kafkaclient",
 		},
 		forbidden: append([]string{"internal/monitors", "internal/sinks"}, above...),
 		why:       "only app knows all",

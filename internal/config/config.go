@@ -31,6 +31,8 @@ type Config struct {
 	ContainerMonitor ContainerMonitor `yaml:"container_monitor"`
 	// How plain files are found and read.
 	FileMonitor FileMonitor `yaml:"file_monitor"`
+	// How records are read from Kafka.
+	KafkaSource KafkaSource `yaml:"kafka_source"`
 	// What lies between the monitors and the sinks.
 	Dispatcher Dispatcher `yaml:"dispatcher"`
 	// The destinations. Every record goes to each of them. Without this key

@@ -32,6 +32,11 @@ func Default() *Config {
 			MaxLineBytes:      mib,
 			PositionRetention: Duration(24 * time.Hour),
 		},
+		KafkaSource: KafkaSource{
+			Group: "log_capturer", StartAt: "beginning", Format: "json", TimeField: "time", LineField: "line",
+			CommitInterval: Duration(time.Second), CustodyWait: Duration(5 * time.Second),
+			Login: KafkaLogin{SASL: SASL{Mechanism: "none"}},
+		},
 		Dispatcher: Dispatcher{
 			WindowBytes:     16 * mib,
 			ShutdownTimeout: Duration(30 * time.Second),

@@ -248,28 +248,6 @@ type Kafka struct {
 	Login          KafkaLogin `yaml:",inline"`
 }
 
-// KafkaLogin is how brokers are connected and logged in to.
-type KafkaLogin struct {
-	// The login. Without it there is none.
-	SASL SASL `yaml:"sasl"`
-	// Whether connections are secured by TLS.
-	UseTLS bool `yaml:"use_tls"`
-	// How they are.
-	TLS TLS `yaml:"tls"`
-}
-
-// SASL is the section of a login at a broker.
-type SASL struct {
-	// How the password is proven.
-	Mechanism string `yaml:"mechanism" oneof:"none plain scram-sha-256 scram-sha-512"`
-	// The user.
-	Username string `yaml:"username"`
-	// The password.
-	Password Secret `yaml:"password"`
-	// A file that holds the password.
-	PasswordFile string `yaml:"password_file"`
-}
-
 // HTTP holds the keys of a sink of type http.
 type HTTP struct {
 	// The address that JSON lines are posted to, with its path and query.
