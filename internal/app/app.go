@@ -47,7 +47,8 @@ type app struct {
 	host        string
 	started     time.Time
 	journal     *positions.Journal
-	deadLetters *deadletter.File
+	deadLetters *deadletter.Store
+	replayer    *deadletter.Replayer
 	sinks       []*sink
 	dispatcher  *dispatcher.Dispatcher
 	tail        *livetail.Hub
@@ -96,7 +97,9 @@ func (a *app) make() error {
 	if a.journal, err = positions.Open(filepath.Join(cfg.DataDir, "positions"), positions.Options{Logger: a.logger}); err != nil {
 		return err
 	}
-	if a.deadLetters, err = deadletter.Open(filepath.Join(cfg.DataDir, "dead-letters.jsonl")); err != nil {
+	if a.deadLetters, err = deadletter.OpenStore(filepath.Join(cfg.DataDir, DeadLettersDir), deadletter.Options{
+		MaxBytes: int64(cfg.DeadLetters.MaxBytes), MaxAge: time.Duration(cfg.DeadLetters.MaxAge), Logger: a.logger,
+	}); err != nil {
 		return err
 	}
 	for _, c := range cfg.Sinks {
@@ -108,11 +111,17 @@ func (a *app) make() error {
 	}
 	a.warnOfSpools()
 	deliveries := make([]*delivery.Delivery, 0, len(a.sinks))
+	targets := make([]deadletter.Target, 0, len(a.sinks))
 	for _, s := range a.sinks {
 		deliveries = append(deliveries, s.delivery)
+		targets = append(targets, s.delivery)
 	}
 	a.dispatcher = dispatcher.New(deliveries)
 	a.tail = livetail.New()
+	a.replayer, err = deadletter.NewReplayer(a.deadLetters, a.journal, delivery.CursorPrefix, targets, a.logger)
+	if err != nil {
+		return err
+	}
 	if cfg.ContainerMonitor.Enabled {
 		if err := a.makeMonitor(); err != nil {
 			return err
@@ -218,7 +227,8 @@ func (a *app) makeKafkaSource() error {
 func (a *app) knownSources() []string {
 	var keys []string
 	for key := range a.journal.All(delivery.CursorPrefix) {
-		if _, source, ok := strings.Cut(strings.TrimPrefix(key, delivery.CursorPrefix), "/"); ok {
+		_, source, ok := strings.Cut(strings.TrimPrefix(key, delivery.CursorPrefix), "/")
+		if ok && !strings.HasPrefix(source, deadletter.SourcePrefix) {
 			keys = append(keys, source)
 		}
 	}
@@ -264,7 +274,7 @@ func (a *app) makeServer() error {
 	a.server, err = server.New(server.Options{
 		API: listen(cfg.Server), Metrics: listen(cfg.Metrics), Pprof: listen(cfg.Pprof),
 		Registry: a.registry, Reporters: reporters, Ready: a.ready,
-		Status: a.status, Containers: a.containers, Files: a.listFiles, Tail: a.tail, Logger: a.logger,
+		Status: a.status, Containers: a.containers, Files: a.listFiles, Tail: a.tail, DeadLetters: letters{a}, Logger: a.logger,
 		Leaks: func() any { return a.watcher.Leaks() }, SupportBundle: a.supportBundle,
 		Positions: func() (cursors.Export, error) { return cursors.Take(a.journal) },
 	})
@@ -282,7 +292,9 @@ func (a *app) run(ctx context.Context) error {
 	for _, s := range a.sinks {
 		sinks.Go("delivery", s.delivery.Run)
 	}
+	keeping.Go("dead_letters", a.deadLetters.Run)
 	sources := lifetime.NewGroup(ctx)
+	sources.Go("dead_letters", a.replayer.Run)
 	if a.monitor != nil {
 		sources.Go("container_monitor", a.monitor.Run)
 	}

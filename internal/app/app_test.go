@@ -121,7 +121,8 @@ func TestMetrics(t *testing.T) {
 	// These appear with the first attempt, the first refusal, and after the
 	// warm-up.
 	err = archtest.CheckMetricsDoc(string(doc), a.registry, "log_capturer_delivery_attempts_total", "log_capturer_records_refused_total",
-		"log_capturer_goroutine_growth", "log_capturer_open_fd_growth", "log_capturer_memory_growth_bytes")
+		"log_capturer_goroutine_growth", "log_capturer_open_fd_growth", "log_capturer_memory_growth_bytes",
+		"log_capturer_dead_letters", "log_capturer_dead_letters_given_up_total")
 	if err != nil {
 		t.Error(err)
 	}

@@ -192,7 +192,7 @@ func withToken(o *httpclient.Options, scheme string, token config.Secret, file s
 }
 
 // spoolDir returns the directory of all spools.
-func (a *app) spoolDir() string { return filepath.Join(a.config.DataDir, "spool") }
+func (a *app) spoolDir() string { return filepath.Join(a.config.DataDir, SpoolDir) }
 
 // useSpool gives the sink its spool: if one is configured, or if one that was
 // turned off still holds something.

@@ -41,6 +41,10 @@ func Default() *Config {
 			WindowBytes:     16 * mib,
 			ShutdownTimeout: Duration(30 * time.Second),
 		},
+		DeadLetters: DeadLetters{
+			MaxBytes: 256 * mib,
+			MaxAge:   Duration(30 * 24 * time.Hour),
+		},
 		Sinks:   []Sink{defaultSink(TypeLocalFile)},
 		Server:  Listener{Enabled: true, Listen: "127.0.0.1:8401"},
 		Metrics: Listener{Enabled: true, Listen: "127.0.0.1:8001"},

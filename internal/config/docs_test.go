@@ -25,6 +25,7 @@ func TestDocs(t *testing.T) {
 	tables := map[string]string{
 		"root": table(comments, "", *cfg, nil),
 		"log":  table(comments, "", cfg.Log, nil), "container_monitor": table(comments, "", cfg.ContainerMonitor, nil),
+		"dead_letters":  table(comments, "", cfg.DeadLetters, nil),
 		"file_monitor":  table(comments, "", cfg.FileMonitor, nil),
 		"files":         table(comments, "", defaultFileSet(), nil),
 		"kafka_source":  table(comments, "", cfg.KafkaSource, nil),

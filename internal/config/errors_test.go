@@ -47,7 +47,7 @@ func TestBadConfigs(t *testing.T) {
 		{"key like no other", "log: {colour: true}", []string{
 			`c.yaml:1:7: log.colour: unknown key "colour"; the keys here are level, format`}},
 		{"key of a number", "5: 6", []string{
-			`c.yaml:1:1: 5: unknown key "5"; the keys here are data_dir, host, log, container_monitor, file_monitor, kafka_source, dispatcher, sinks, server, metrics, pprof, selfwatch`}},
+			`c.yaml:1:1: 5: unknown key "5"; the keys here are data_dir, host, log, container_monitor, file_monitor, kafka_source, dispatcher, sinks, dead_letters, server, metrics, pprof, selfwatch`}},
 
 		// Files.
 		{"no pattern", "file_monitor: {files: [{}]}", []string{

@@ -233,7 +233,7 @@ func (w *worker) bury(ctx context.Context, req *Request, count int, refused []Re
 		if len(next) > 0 && next[0].Index == index {
 			entries = append(entries, deadletter.Entry{
 				Time: now, Sink: w.opts.Name, Reason: next[0].Reason, Detail: next[0].Detail,
-				Source: b.Source, Stream: r.Stream, RecordTime: r.Timestamp(), Line: b.Line(r),
+				Source: b.Source, Stream: r.Stream, RecordTime: r.Timestamp(), Ordinal: r.Ordinal, Flags: r.Flags, Line: b.Line(r),
 			})
 			next = next[1:]
 		}
