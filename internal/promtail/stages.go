@@ -97,15 +97,16 @@ func init() {
 
 // dockerStage converts what Promtail does to the engine's own files. Read over
 // the API, lines need none of that.
-func (p *pipeline) dockerStage(node) {
+func (p *pipeline) dockerStage(n node) {
 	if p.docker {
 		return
 	}
+	p.note(n, "works, but container_monitor reads the engine's files by itself, and knows the names of the containers")
 	prefix := temporary + "docker_"
 	p.stageIf(`line startsWith "{"`, "json", item("prefix", prefix))
 	p.stage("time", item("from", prefix+"time"), item("layouts", []any{"rfc3339"}))
 	p.stage("set", item("values", yaml.MapSlice{
-		item("label.stream", field(prefix+"stream")), item("line", field(prefix+"log")),
+		item("label.stream", field(prefix+"stream")), item("line", field(prefix+"log")+" == nil ? nil : trimSuffix("+source(prefix+"log")+`, "\n")`),
 	}))
 	p.stage("remove", item("fields", []any{prefix + "*"}))
 }
