@@ -171,7 +171,7 @@ func (a *app) makeFileMonitor() error {
 		return fmt.Errorf("find data_dir: %w", err)
 	}
 	options := file.Options{
-		Dispatcher: a.dispatcher, Host: a.host, Own: own,
+		Dispatcher: tapped{a.dispatcher, a.tail}, Host: a.host, Own: own,
 		ScanInterval: time.Duration(c.ScanInterval), RotateWait: time.Duration(c.RotateWait),
 		MaxOpenFiles: c.MaxOpenFiles, MaxLineBytes: int(c.MaxLineBytes),
 		PositionRetention: time.Duration(c.PositionRetention),

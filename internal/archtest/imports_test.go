@@ -35,13 +35,18 @@ var importRules = []importRule{
 	},
 	{
 		packages: []string{"internal/cli"},
-		only:     []string{"internal/config", "internal/client", "internal/server", "internal/lifetime", "internal/cursors"},
+		only:     []string{"internal/config", "internal/client", "internal/server", "internal/lifetime", "internal/cursors", "internal/promtail"},
 		why:      "the commands read the config, ask a running agent, and get what runs as a function",
 	},
 	{
 		packages: []string{"internal/client"},
 		only:     []string{"internal/server", "internal/cursors"},
 		why:      "it knows the agent by its API alone",
+	},
+	{
+		packages: []string{"internal/promtail"},
+		only:     []string{},
+		why:      "it knows another program's configuration, and of ours only what the reference says",
 	},
 	{
 		packages: []string{"cmd"},

@@ -100,7 +100,7 @@ func commands(tools []Tool) []*command {
 		{"top", "show what a running agent does, and keep that up to date", topUsage, top},
 		{"containers", "list what a running agent knows of the containers", containersUsage, containers},
 		{"positions", "show or change how far an agent has come", positionsUsage, positionsCommand},
-		{"config", "print the configuration that is in effect", configUsage, configure},
+		{"config", "print the configuration that is in effect, or convert one", configUsage, configure},
 		{"completion", "print a script that makes a shell complete all this", completionUsage, completion},
 	}
 	for _, t := range tools {

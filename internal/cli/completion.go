@@ -65,7 +65,7 @@ const completeTimeout = time.Second
 // subcommands are the words that may follow a command which has commands of its
 // own.
 var subcommands = map[string][]string{
-	"config":       {"print"},
+	"config":       {"print", "convert"},
 	"positions":    {"show", "export", "import", "reset"},
 	"completion":   {"bash", "zsh", "fish"},
 	"spool":        {"list", "check", "dump"},
@@ -76,6 +76,8 @@ var subcommands = map[string][]string{
 var values = map[string][]string{
 	"--config":   {completeFile},
 	"--data-dir": {completeFile},
+	"--output":   {completeFile},
+	"--from":     {"promtail"},
 	"--to":       {"new", "beginning"},
 	"--state":    states,
 	"--stream":   {"stdout", "stderr"},
@@ -157,6 +159,8 @@ func (c *call) candidates(ctx context.Context, words []string) []candidate {
 		return plainCandidates(subcommands[about.name])
 	case about.name == "help" && len(before) == 1:
 		return c.candidates(ctx, []string{current})
+	case about.name == "config" && before[1] == "convert", about.name == "positions" && before[1] == "import":
+		return plainCandidates([]string{completeFile})
 	case about.name == "tail":
 		return c.containerNames(ctx, before)
 	}
