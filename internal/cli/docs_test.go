@@ -25,7 +25,7 @@ func TestDocs(t *testing.T) {
 	}
 	var want strings.Builder
 	want.WriteString(before + mark)
-	for _, c := range commands() {
+	for _, c := range commands(nil) {
 		fmt.Fprintf(&want, "\n## %s\n\n```\n%s```\n", c.name, c.usage)
 	}
 	if *update {
@@ -40,7 +40,7 @@ func TestDocs(t *testing.T) {
 // Every flag that a usage tells of is one that the command takes, and usages
 // keep to the width of a terminal.
 func TestUsages(t *testing.T) {
-	for _, c := range commands() {
+	for _, c := range commands(nil) {
 		for line := range strings.Lines(c.usage) {
 			if len(strings.TrimSuffix(line, "\n")) > 88 {
 				t.Errorf("%s: a line is too long: %s", c.name, line)
