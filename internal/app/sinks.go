@@ -2,6 +2,9 @@ package app
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -11,6 +14,7 @@ import (
 	"log_capturer/internal/health"
 	"log_capturer/internal/httpclient"
 	"log_capturer/internal/jsondoc"
+	"log_capturer/internal/kafkaclient"
 	"log_capturer/internal/sinks/elasticsearch"
 	"log_capturer/internal/sinks/httpjson"
 	"log_capturer/internal/sinks/kafka"
@@ -19,6 +23,8 @@ import (
 	"log_capturer/internal/sinks/otlp"
 	"log_capturer/internal/sinks/splunk"
 	"log_capturer/internal/sinks/stdout"
+	"log_capturer/internal/spool"
+	"log_capturer/internal/vfs"
 )
 
 // sink is a configured destination: what brings records to it, and what else
@@ -84,10 +90,12 @@ func (a *app) makeSink(c config.Sink) (*sink, error) {
 		target, s.close = bulk, bulk.Close
 	case config.TypeKafka:
 		k := c.Kafka
+		client := kafkaClient(k.Brokers, k.Login)
+		client.RequestTimeout = time.Duration(k.RequestTimeout)
 		produce, err := kafka.New(kafka.Options{
-			Brokers: k.Brokers, Topic: k.Topic, Key: k.Key, Text: k.Format == "text", Documents: documents(k.Documents),
+			Client: client, Topic: k.Topic, Key: k.Key, Text: k.Format == "text", Documents: documents(k.Documents),
 			Compression: k.Compression, MaxMessageBytes: int(k.MaxMessageBytes), CreateTopics: k.CreateTopics,
-			RequestTimeout: time.Duration(k.RequestTimeout), SASL: kafkaSASL(k.Login), TLS: kafkaTLS(k.Login), Logger: logger,
+			Logger: logger,
 		})
 		if err != nil {
 			return nil, err
@@ -145,6 +153,10 @@ func (a *app) makeSink(c config.Sink) (*sink, error) {
 		Timeout: time.Duration(d.Timeout), MinBackoff: time.Duration(d.MinBackoff), MaxBackoff: time.Duration(d.MaxBackoff),
 		Logger: a.logger,
 	})
+	if err := a.useSpool(s); err != nil {
+		s.close()
+		return nil, err
+	}
 	return s, nil
 }
 
@@ -153,25 +165,20 @@ func documents(d config.Documents) jsondoc.Options {
 	return jsondoc.Options{Time: d.TimeField, Line: d.LineField, ID: d.IDField, Fields: d.Fields}
 }
 
-// kafkaSASL maps a login at a broker, nil for none.
-func kafkaSASL(l config.KafkaLogin) *kafka.SASL {
-	if l.SASL.Mechanism == "none" {
-		return nil
+// kafkaClient maps how brokers are reached.
+func kafkaClient(brokers []string, l config.KafkaLogin) kafkaclient.Options {
+	o := kafkaclient.Options{Brokers: brokers}
+	if l.SASL.Mechanism != "none" {
+		o.SASL = &kafkaclient.SASL{Mechanism: l.SASL.Mechanism, Username: l.SASL.Username, PasswordFile: l.SASL.PasswordFile}
+		if o.SASL.PasswordFile == "" {
+			o.SASL.Password = l.SASL.Password.Reveal()
+		}
 	}
-	s := &kafka.SASL{Mechanism: l.SASL.Mechanism, Username: l.SASL.Username, PasswordFile: l.SASL.PasswordFile}
-	if s.PasswordFile == "" {
-		s.Password = l.SASL.Password.Reveal()
+	if l.UseTLS {
+		t := httpclient.TLS(l.TLS)
+		o.TLS = &t
 	}
-	return s
-}
-
-// kafkaTLS maps how connections to brokers are secured, nil for not at all.
-func kafkaTLS(l config.KafkaLogin) *httpclient.TLS {
-	if !l.UseTLS {
-		return nil
-	}
-	t := httpclient.TLS(l.TLS)
-	return &t
+	return o
 }
 
 // withToken sets a token that has a scheme of its own, where there is one.
@@ -181,6 +188,53 @@ func withToken(o *httpclient.Options, scheme string, token config.Secret, file s
 		o.TokenScheme, o.BearerTokenFile = scheme, file
 	case !token.IsZero():
 		o.TokenScheme, o.BearerToken = scheme, token.Reveal()
+	}
+}
+
+// spoolDir returns the directory of all spools.
+func (a *app) spoolDir() string { return filepath.Join(a.config.DataDir, SpoolDir) }
+
+// useSpool gives the sink its spool: if one is configured, or if one that was
+// turned off still holds something.
+func (a *app) useSpool(s *sink) error {
+	c := s.config
+	opened, err := spool.Open(filepath.Join(a.spoolDir(), c.Name), spool.Options{
+		MaxBytes: int64(c.Spool.MaxBytes), Committed: delivery.SpoolCommitted(a.journal, c.Name),
+		Logger: a.logger.With("sink", c.Name),
+	})
+	if err != nil {
+		return err
+	}
+	emptyOnly := c.Spool.MaxBytes == 0
+	if emptyOnly && opened.Stats().Segments == 0 {
+		return opened.Close()
+	}
+	closeSink := s.close
+	s.close = func() {
+		closeSink()
+		a.closed("spool", opened.Close())
+	}
+	return s.delivery.UseSpool(delivery.SpoolOptions{
+		Spool: opened, SyncJournal: a.journal.Sync,
+		EmptyOnly: emptyOnly, DropOldest: c.Spool.WhenFull == "drop_oldest",
+	})
+}
+
+// warnOfSpools tells of spools whose sinks are not configured any more.
+func (a *app) warnOfSpools() {
+	entries, err := os.ReadDir(a.spoolDir())
+	if err != nil {
+		return // most often because there is none
+	}
+	for _, e := range entries {
+		if slices.ContainsFunc(a.sinks, func(s *sink) bool { return s.config.Name == e.Name() }) {
+			continue
+		}
+		dir := filepath.Join(a.spoolDir(), e.Name())
+		if held, err := spool.Held(vfs.OS{}, dir); err != nil || held > 0 {
+			a.logger.Warn("spool_without_sink", "dir", dir, "records", held, "error", err,
+				"hint", "configure a sink of this name to deliver them, or remove the directory to give them up")
+		}
 	}
 }
 

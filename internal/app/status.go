@@ -46,6 +46,9 @@ func (a *app) greet(w io.Writer) {
 			say("  captures  files %s", strings.Join(set.Include, ", "))
 		}
 	}
+	if a.kafka != nil {
+		say("  reads     topics %s of %s", strings.Join(a.config.KafkaSource.Topics, ", "), strings.Join(a.config.KafkaSource.Brokers, ", "))
+	}
 	for _, s := range a.sinks {
 		say("  delivers  %s: %s", s.config.Name, destination(s.config, a.config.DataDir))
 	}

@@ -95,6 +95,7 @@ func TestMarshalParsesBack(t *testing.T) {
 		f.Names, f.Images, f.Labels = []string{}, []string{}, []string{}
 	}
 	want.FileMonitor.Files = []FileSet{}
+	want.KafkaSource.Brokers, want.KafkaSource.Topics = []string{}, []string{}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}

@@ -32,9 +32,18 @@ func Default() *Config {
 			MaxLineBytes:      mib,
 			PositionRetention: Duration(24 * time.Hour),
 		},
+		KafkaSource: KafkaSource{
+			Group: "log_capturer", StartAt: "beginning", Format: "json", TimeField: "time", LineField: "line",
+			CommitInterval: Duration(time.Second), CustodyWait: Duration(5 * time.Second),
+			Login: KafkaLogin{SASL: SASL{Mechanism: "none"}},
+		},
 		Dispatcher: Dispatcher{
 			WindowBytes:     16 * mib,
 			ShutdownTimeout: Duration(30 * time.Second),
+		},
+		DeadLetters: DeadLetters{
+			MaxBytes: 256 * mib,
+			MaxAge:   Duration(30 * 24 * time.Hour),
 		},
 		Sinks:   []Sink{defaultSink(TypeLocalFile)},
 		Server:  Listener{Enabled: true, Listen: "127.0.0.1:8401"},
@@ -61,6 +70,7 @@ func defaultSink(typ string) Sink {
 			MinBackoff:   Duration(500 * time.Millisecond),
 			MaxBackoff:   Duration(30 * time.Second),
 		},
+		Spool: Spool{WhenFull: "block"},
 	}
 	switch typ {
 	case TypeLocalFile:

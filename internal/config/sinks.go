@@ -31,6 +31,8 @@ type Sink struct {
 	Name string `yaml:"name"`
 	// How records are handed to the destination.
 	Delivery Delivery `yaml:",inline"`
+	// What becomes of records that there is no memory for.
+	Spool Spool `yaml:"spool"`
 
 	LocalFile *LocalFile `yaml:",inline"`
 	Loki      *Loki      `yaml:",inline"`
@@ -62,6 +64,17 @@ type Delivery struct {
 	MinBackoff Duration `yaml:"min_backoff" min:"1ms"`
 	// The longest wait between two attempts.
 	MaxBackoff Duration `yaml:"max_backoff" min:"1ms"`
+}
+
+// Spool holds the keys of a sink's queue on disk.
+type Spool struct {
+	// The most bytes that records take up on disk, compressed, in
+	// `{data_dir}/spool`, while the destination does not take them. 0 turns the
+	// spool off; what is in it then is delivered first.
+	MaxBytes ByteSize `yaml:"max_bytes" min:"0"`
+	// What a full spool does: containers wait, and with them the other sinks,
+	// or the oldest records are dropped and counted.
+	WhenFull string `yaml:"when_full" oneof:"block drop_oldest"`
 }
 
 // LocalFile holds the keys of a sink of type local_file.
@@ -233,28 +246,6 @@ type Kafka struct {
 	// How long a broker has for an answer, before it is asked again.
 	RequestTimeout Duration   `yaml:"request_timeout" min:"100ms"`
 	Login          KafkaLogin `yaml:",inline"`
-}
-
-// KafkaLogin is how brokers are connected and logged in to.
-type KafkaLogin struct {
-	// The login. Without it there is none.
-	SASL SASL `yaml:"sasl"`
-	// Whether connections are secured by TLS.
-	UseTLS bool `yaml:"use_tls"`
-	// How they are.
-	TLS TLS `yaml:"tls"`
-}
-
-// SASL is the section of a login at a broker.
-type SASL struct {
-	// How the password is proven.
-	Mechanism string `yaml:"mechanism" oneof:"none plain scram-sha-256 scram-sha-512"`
-	// The user.
-	Username string `yaml:"username"`
-	// The password.
-	Password Secret `yaml:"password"`
-	// A file that holds the password.
-	PasswordFile string `yaml:"password_file"`
 }
 
 // HTTP holds the keys of a sink of type http.

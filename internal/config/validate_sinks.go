@@ -76,6 +76,11 @@ func (v validator) delivery(s *Sink, path string, c *Config) {
 		v.contradiction([]string{path + ".batch_bytes", "dispatcher.window_bytes"},
 			"%s.batch_bytes (%s) does not fit into dispatcher.window_bytes (%s)", path, d.BatchBytes, c.Dispatcher.WindowBytes)
 	}
+	if s.Spool.MaxBytes > 0 && s.Spool.MaxBytes < 2*c.Dispatcher.WindowBytes {
+		v.contradiction([]string{path + ".spool.max_bytes", "dispatcher.window_bytes"},
+			"%s.spool.max_bytes (%s) is less than twice dispatcher.window_bytes (%s), and what is in memory has to fit into it",
+			path, s.Spool.MaxBytes, c.Dispatcher.WindowBytes)
+	}
 	if d.Linger > d.Timeout {
 		v.contradiction([]string{path + ".linger", path + ".timeout"},
 			"linger (%s) is longer than timeout (%s)", d.Linger, d.Timeout)

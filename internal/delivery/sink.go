@@ -65,6 +65,17 @@ type Part struct {
 	Streams  record.StreamSet
 }
 
+// records returns the number of the part's records.
+func (p *Part) records() int {
+	n := 0
+	for i := p.From; i < p.To; i++ {
+		if p.Streams.Has(p.Batch.Records[i].Stream) {
+			n++
+		}
+	}
+	return n
+}
+
 // Request is what one attempt delivers. It and its buffers belong to the
 // delivery worker, and a sink may use them only during Send.
 type Request struct {

@@ -73,8 +73,9 @@ func (m *Metrics) Dropped() map[[2]string]uint64 {
 }
 
 var (
+	// The sinks have this metric too. A record that a stage drops is for none.
 	droppedDesc = prometheus.NewDesc("log_capturer_records_dropped_total",
-		"Records that pipelines have dropped, by the stage's name and the reason.", []string{"stage", "reason"}, nil)
+		"Records that were given up, by where and why.", []string{"sink", "stage", "reason"}, nil)
 	failuresDesc = prometheus.NewDesc("log_capturer_pipeline_failures_total",
 		"Records that a stage has failed on, by pipeline, the stage's name and the reason.", []string{"pipeline", "stage", "reason"}, nil)
 )
@@ -88,7 +89,7 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	for key, n := range m.Dropped() {
-		ch <- prometheus.MustNewConstMetric(droppedDesc, prometheus.CounterValue, float64(n), key[0], key[1])
+		ch <- prometheus.MustNewConstMetric(droppedDesc, prometheus.CounterValue, float64(n), "", key[0], key[1])
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

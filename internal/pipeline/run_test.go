@@ -158,9 +158,9 @@ func TestDropsAndFailuresAreCounted(t *testing.T) {
 	const want = `# HELP log_capturer_pipeline_failures_total Records that a stage has failed on, by pipeline, the stage's name and the reason.
 # TYPE log_capturer_pipeline_failures_total counter
 log_capturer_pipeline_failures_total{pipeline="p",reason="not_json",stage="parse"} 1
-# HELP log_capturer_records_dropped_total Records that pipelines have dropped, by the stage's name and the reason.
+# HELP log_capturer_records_dropped_total Records that were given up, by where and why.
 # TYPE log_capturer_records_dropped_total counter
-log_capturer_records_dropped_total{reason="unwanted",stage="filter"} 3
+log_capturer_records_dropped_total{reason="unwanted",sink="",stage="filter"} 3
 `
 	if err := testutil.GatherAndCompare(registry, strings.NewReader(want)); err != nil {
 		t.Error(err)

@@ -17,15 +17,26 @@ import (
 // bytes:
 //
 //	version u8
-//	source: key, host, container id, container name, image, compose project,
-//	        compose service, number of labels, name and value of each
+//	source: key, host, file path, namespace, pod, pod uid, container id, container
+//	        name, image, compose project, compose service, number of labels, name
+//	        and value of each
 //	start of each stream: the index of the first record that the sink wants
 //	from, to: length and bytes of record.Cursor's own encoding
 //	number of records, then of each:
 //	        stream u8, flags u8, time varint (less that of the record before),
 //	        ordinal, length
 //	the lines of all records, one after the other
-const payloadVersion = 1
+//
+// Version 2 is that of a batch whose records a pipeline made. Before the lines it
+// has of each record:
+//
+//	the origin: seq, as of, last u8, time varint, count, hash
+//	level
+//	number of attributes, then name, value and JSON u8 of each; the same of labels
+const (
+	payloadVersion        = 1
+	payloadVersionDerived = 2
+)
 
 // codec encodes and decodes payloads. It keeps buffers, and is used by one
 // goroutine at a time.
@@ -49,7 +60,11 @@ func keep(b []byte) []byte {
 
 // encode returns the payload of a batch, valid until the next call.
 func (c *codec) encode(b *record.Batch, start [record.NumStreams]int) []byte {
-	p := append(keep(c.plain), payloadVersion)
+	version := byte(payloadVersion)
+	if b.Derived() {
+		version = payloadVersionDerived
+	}
+	p := append(keep(c.plain), version)
 	p = appendSource(p, b.Source)
 	for _, n := range start {
 		p = binary.AppendUvarint(p, uint64(n))
@@ -67,6 +82,11 @@ func (c *codec) encode(b *record.Batch, start [record.NumStreams]int) []byte {
 		p = binary.AppendUvarint(p, uint64(r.Ordinal))
 		p = binary.AppendUvarint(p, uint64(r.Length))
 		before = r.Time
+	}
+	for i := range b.Records {
+		if d := b.Derivation(&b.Records[i]); d != nil {
+			p = appendDerivation(p, d)
+		}
 	}
 	for i := range b.Records {
 		p = append(p, b.Line(&b.Records[i])...)
@@ -87,7 +107,8 @@ func appendBytes(b, text []byte) []byte {
 func appendSource(b []byte, src *record.Source) []byte {
 	text := func(s string) { b = append(binary.AppendUvarint(b, uint64(len(s))), s...) }
 	for _, s := range []string{
-		src.Key, src.Host, src.ContainerID, src.ContainerName, src.Image, src.ComposeProject, src.ComposeService,
+		src.Key, src.Host, src.FilePath, src.Namespace, src.Pod, src.PodUID,
+		src.ContainerID, src.ContainerName, src.Image, src.ComposeProject, src.ComposeService,
 	} {
 		text(s)
 	}
@@ -114,8 +135,9 @@ func (c *codec) decode(payload []byte) (*record.Batch, [record.NumStreams]int, e
 		return nil, start, fmt.Errorf("decode entry: %w", err)
 	}
 	r := &reader{b: c.plain}
-	if v := r.byte(); v != payloadVersion {
-		return nil, start, fmt.Errorf("decode entry: version %d: %w", v, errVersion)
+	version := r.byte()
+	if version != payloadVersion && version != payloadVersionDerived {
+		return nil, start, fmt.Errorf("decode entry: version %d: %w", version, errVersion)
 	}
 	src := c.source(r)
 	for s := range start {
@@ -143,12 +165,23 @@ func (c *codec) decode(payload []byte) (*record.Batch, [record.NumStreams]int, e
 		before, total = rec.Time, total+uint64(rec.Length)
 		records[i] = rec
 	}
+	var derived []record.Derivation
+	if version == payloadVersionDerived {
+		for range records {
+			derived = append(derived, r.derivation())
+		}
+	}
 	if r.failed || total != uint64(len(r.b)) {
 		return nil, start, errTruncated
 	}
 	b := record.NewBatch(src, len(r.b))
-	for _, rec := range records {
-		b.Append(rec, r.bytes(uint64(rec.Length)))
+	for i, rec := range records {
+		line := r.bytes(uint64(rec.Length))
+		if derived != nil {
+			b.AppendDerived(rec, line, derived[i])
+		} else {
+			b.Append(rec, line)
+		}
 	}
 	b.From, b.To = cursors[0], cursors[1]
 	return b, start, nil
@@ -161,7 +194,8 @@ func (c *codec) source(r *reader) *record.Source {
 	encoded := r.b
 	src := &record.Source{}
 	for _, s := range []*string{
-		&src.Key, &src.Host, &src.ContainerID, &src.ContainerName, &src.Image, &src.ComposeProject, &src.ComposeService,
+		&src.Key, &src.Host, &src.FilePath, &src.Namespace, &src.Pod, &src.PodUID,
+		&src.ContainerID, &src.ContainerName, &src.Image, &src.ComposeProject, &src.ComposeService,
 	} {
 		*s = string(r.bytes(r.uvarint()))
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"log_capturer/internal/record"
 )
@@ -245,15 +246,28 @@ func (s *Spool) finished(seg *segment) bool {
 }
 
 // Reclaim removes the segments whose entries are all done, and sets aside those
-// that were damaged. What the caller's journal knows of the entries must be
-// durable before the call: a delivery that a loss of power takes back could not
-// be repeated. It returns whether the spool is empty now.
-func (s *Spool) Reclaim() (empty bool, err error) {
+// that were damaged. Before that it calls sync, which makes durable what the
+// caller's journal knows of the entries: a delivery that a loss of power takes
+// back could not be repeated. It returns whether the spool is empty now.
+func (s *Spool) Reclaim(sync func() error) (empty bool, err error) {
+	s.mu.Lock()
+	var done []*segment
+	for _, seg := range s.segments {
+		if s.finished(seg) {
+			done = append(done, seg)
+		}
+	}
+	s.mu.Unlock()
+	// What is finished from now on is left to the next call.
+	if err := sync(); err != nil {
+		return false, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var errs []error
-	for _, seg := range append([]*segment(nil), s.segments...) {
-		if s.finished(seg) {
+	for _, seg := range done {
+		// One that is written to may have been filled further.
+		if slices.Contains(s.segments, seg) && s.finished(seg) {
 			errs = append(errs, s.discard(seg))
 		}
 	}
@@ -290,6 +304,9 @@ func (s *Spool) forget(seg *segment) {
 		}
 	}
 	s.bytes -= seg.size
+	if len(s.segments) == 0 {
+		s.giveReserve()
+	}
 }
 
 // setAside renames a damaged segment.
@@ -308,21 +325,41 @@ func (s *Spool) setAside(seg *segment) error {
 }
 
 // Drop gives up the oldest segment of which nothing is in memory, and returns
-// how many unread records it held. ok is false when there is none. What holds
-// for the journal before Reclaim holds here too.
-func (s *Spool) Drop() (records uint64, ok bool, err error) {
+// how many unread records it held; none when there is no such segment. Before
+// that it calls sync, as Reclaim does: some of the segment may be delivered.
+func (s *Spool) Drop(sync func() error) (records uint64, err error) {
+	s.mu.Lock()
+	seg := s.victim()
+	var stood uint64
+	if seg != nil {
+		stood = seg.readNum
+	}
+	s.mu.Unlock()
+	if seg == nil {
+		return 0, nil
+	}
+	if err := sync(); err != nil {
+		return 0, err
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.victim() != seg || seg.readNum != stood {
+		return 0, nil // it is being delivered meanwhile
+	}
+	if err := s.discard(seg); err != nil {
+		return 0, err
+	}
+	s.unread -= seg.unread
+	return seg.unread, nil
+}
+
+// victim returns the segment that Drop would give up.
+func (s *Spool) victim() *segment {
 	s.toRead()
 	for _, seg := range s.segments {
-		if seg.open || seg.pinned > 0 || seg.unread == 0 || seg.readable < seg.end {
-			continue
+		if !seg.open && seg.pinned == 0 && seg.unread > 0 && seg.readable >= seg.end {
+			return seg
 		}
-		if err := s.discard(seg); err != nil {
-			return 0, false, err
-		}
-		s.unread -= seg.unread
-		return seg.unread, true, nil
 	}
-	return 0, false, nil
+	return nil
 }

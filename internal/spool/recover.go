@@ -161,6 +161,7 @@ func (s *Spool) recover() error {
 		}
 		s.placed = true
 	}
+	s.findReserve()
 	s.recovery.Records = s.unread
 	s.committed = s.next
 	return nil

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"time"
 
 	"log_capturer/internal/record"
 	"log_capturer/internal/vfs"
@@ -57,9 +58,12 @@ type Spool struct {
 	segments []*segment // oldest first; only the last may be open
 	next     uint64     // number of the next record
 	bytes    int64
-	unread   uint64
-	unsynced []*Entry
-	closed   bool
+	reserved int64 // size of the reserve, 0 while there is none
+	// reserveFailed is when it could last not be made.
+	reserveFailed time.Time
+	unread        uint64
+	unsynced      []*Entry
+	closed        bool
 
 	// The reader's.
 	decoder codec
@@ -130,11 +134,15 @@ func (s *Spool) Append(b *record.Batch, start [record.NumStreams]int, records in
 	if seg == nil {
 		size += headerSize
 	}
-	if s.maxBytes == 0 || s.bytes > 0 && s.bytes+size > s.maxBytes {
+	if s.reserved == 0 {
+		size += s.reserveSize()
+	}
+	if s.maxBytes == 0 || len(s.segments) > 0 && s.bytes+size > s.maxBytes {
 		return nil, ErrFull
 	}
 	seg, err := s.writable()
 	if err != nil {
+		s.noRoom(err)
 		return nil, err
 	}
 	s.frame = appendFrame(keep(s.frame), s.next, records, payload)
@@ -144,7 +152,9 @@ func (s *Spool) Append(b *record.Batch, start [record.NumStreams]int, records in
 	}
 	if err != nil {
 		seg.torn = true
-		return nil, errors.Join(fmt.Errorf("write spool: %w", err), s.mend(seg))
+		err = errors.Join(fmt.Errorf("write spool: %w", err), s.mend(seg))
+		s.noRoom(err)
+		return nil, err
 	}
 	e := &Entry{first: s.next, records: uint64(records), off: seg.size, end: seg.size + int64(len(s.frame)), segment: seg}
 	seg.size = e.end
@@ -171,11 +181,14 @@ func (s *Spool) writable() (*segment, error) {
 		}
 		seg = s.active()
 	}
-	if seg != nil {
-		return seg, s.mend(seg)
-	}
 	if err := s.fs.MkdirAll(s.dir, 0o700); err != nil {
 		return nil, fmt.Errorf("make spool directory: %w", err)
+	}
+	if err := s.takeReserve(); err != nil {
+		return nil, fmt.Errorf("make the spool's reserve: %w", err)
+	}
+	if seg != nil {
+		return seg, s.mend(seg)
 	}
 	path := filepath.Join(s.dir, openName(s.next))
 	// A file of this name is what a begin that failed has left.
@@ -241,6 +254,7 @@ func (s *Spool) Sync() error {
 	defer s.mu.Unlock()
 	if err != nil {
 		s.void(seg)
+		s.noRoom(err)
 		return fmt.Errorf("sync spool: %w", err)
 	}
 	seg.named, s.placed = true, true
@@ -385,6 +399,13 @@ func (s *Spool) Unread() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.unread
+}
+
+// End returns the number after the last record.
+func (s *Spool) End() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.next
 }
 
 // MaxBytes returns the bound on the size of the files.

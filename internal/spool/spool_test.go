@@ -2,10 +2,12 @@ package spool
 
 import (
 	"errors"
+	"os"
 	"reflect"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"log_capturer/internal/record"
 	"log_capturer/internal/record/recordtest"
@@ -29,7 +31,7 @@ func TestInAndOut(t *testing.T) {
 	}
 	lines, lost := take(t, s)
 	wantLines(t, lines, allLines(all))
-	empty, err := s.Reclaim()
+	empty, err := s.Reclaim(noSync)
 	if !empty || err != nil || lost != 0 {
 		t.Errorf("empty %v, %v, lost %d", empty, err, lost)
 	}
@@ -49,7 +51,12 @@ func TestBatchComesBackWhole(t *testing.T) {
 	s := open(t, vfstest.NewDisk(), Options{})
 	src := &record.Source{
 		Key: "container/x", Host: "h", ContainerID: "x", ContainerName: "n", Image: "i",
-		ComposeProject: "p", ComposeService: "s", Labels: map[string]string{"a": "b", "": "\x00", "long": strings.Repeat("l", 300)},
+		FilePath: "/f", Namespace: "ns", Pod: "pod", PodUID: "uid", ComposeProject: "p", ComposeService: "s", Labels: map[string]string{"a": "b", "": "\x00", "long": strings.Repeat("l", 300)},
+	}
+	for i, fields := 0, reflect.ValueOf(*src); i < fields.NumField(); i++ {
+		if fields.Field(i).IsZero() {
+			t.Errorf("the field %s of a source is not tested", fields.Type().Field(i).Name)
+		}
 	}
 	var in []*record.Batch
 	for i := range 3 {
@@ -119,9 +126,9 @@ func TestFull(t *testing.T) {
 	}
 	fill()
 	before := in
-	dropped, ok, err := s.Drop()
-	if !ok || err != nil || dropped == 0 || dropped%10 != 0 {
-		t.Fatalf("Drop = %d, %v, %v", dropped, ok, err)
+	dropped, err := s.Drop(noSync)
+	if err != nil || dropped == 0 || dropped%10 != 0 {
+		t.Fatalf("Drop = %d, %v", dropped, err)
 	}
 	fill()
 	if in == before {
@@ -137,11 +144,11 @@ func TestFull(t *testing.T) {
 	}
 	held := e.segment
 	for {
-		n, ok, err := s.Drop()
+		n, err := s.Drop(noSync)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if !ok {
+		if n == 0 {
 			break
 		}
 		dropped += n
@@ -267,7 +274,7 @@ func TestDamage(t *testing.T) {
 			if s.Unread() != 0 {
 				t.Errorf("%s: %d still to be read", name, s.Unread())
 			}
-			if _, err := s.Reclaim(); err != nil {
+			if _, err := s.Reclaim(noSync); err != nil {
 				t.Fatal(err)
 			}
 			aside := s.Stats().Aside
@@ -440,5 +447,46 @@ func TestInspect(t *testing.T) {
 	failed := errors.New("enough")
 	if _, err := Inspect(disk, dir, func(*record.Batch, [record.NumStreams]int) error { return failed }); !errors.Is(err, failed) {
 		t.Errorf("error %v", err)
+	}
+}
+
+// On a full disk the spool gives up its reserve, so that others can write, and
+// takes nothing until there is room for the reserve again.
+func TestReserve(t *testing.T) {
+	disk := vfstest.NewDisk()
+	const size = 1 << 20
+	s := open(t, disk, Options{MaxBytes: size})
+	all := batches(recordtest.NewLog("container/a").Fill(30000), 1000)
+	put(t, s, all[0])
+	disk.SetCapacity(disk.Used() + 10)
+	if _, err := s.Append(all[1], [record.NumStreams]int{}, 1000); !errors.Is(err, syscall.ENOSPC) {
+		t.Fatalf("Append = %v", err)
+	}
+	for range 3 {
+		// The journal's bytes.
+		f, err := disk.OpenFile("/data/journal", os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := f.Write(make([]byte, size/64)); n != size/64 || err != nil {
+			t.Errorf("others can't write on a full disk: %d, %v", n, err)
+		}
+		f.Close()
+		if _, err := s.Append(all[1], [record.NumStreams]int{}, 1000); !errors.Is(err, syscall.ENOSPC) {
+			t.Fatalf("Append without a reserve = %v", err)
+		}
+	}
+	disk.SetCapacity(1 << 30)
+	s.reserveFailed = time.Time{}
+	put(t, s, all[1])
+	disk.Kill()
+	s = open(t, disk, Options{MaxBytes: size, Committed: 2000})
+	lines, _ := take(t, s)
+	wantLines(t, lines, allLines(all[:2]))
+	if empty, err := s.Reclaim(noSync); !empty || err != nil {
+		t.Errorf("Reclaim = %v, %v", empty, err)
+	}
+	if left := files(disk); left != "[]" {
+		t.Errorf("%s is left", left)
 	}
 }

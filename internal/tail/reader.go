@@ -131,9 +131,11 @@ type Reader struct {
 	largest int64
 	// written is what Written returns; 0 when it is not known.
 	written int64
-	// next is the file after this one, once there is one: this one is read to its
-	// end once more after that.
-	next stat
+	// decided says that it is known which files come after this one: rest, the
+	// first of which does not join on to this one when gone is set. This one is
+	// read to its end once more after that.
+	decided, gone bool
+	rest          []retained
 	// atRest says that all was read when the file was looked at last.
 	atRest bool
 	// last says that a chunk was given as the file's Last one.
@@ -286,8 +288,8 @@ func (r *Reader) unchanged() bool {
 // which the kernel takes from a clock that ticks.
 const racy = 50 * time.Millisecond
 
-// rest remembers that the live file is read to its end.
-func (r *Reader) rest(live stat) {
+// settle remembers that the live file is read to its end.
+func (r *Reader) settle(live stat) {
 	r.atRest, r.written, r.largest = true, live.modified, max(r.largest, live.size)
 	if age := live.age(r.opts.Now()); age < 0 || age > racy {
 		r.seen = live
@@ -323,7 +325,7 @@ func (r *Reader) readChunk(buf []byte) (c Chunk, changed bool, err error) {
 		return Chunk{}, false, err
 	}
 	r.written, r.largest, r.offered = r.file.modified, max(r.largest, end), end
-	r.seen, r.next, r.atRest, r.last, r.ended = stat{}, stat{}, false, false, false
+	r.seen, r.decided, r.atRest, r.last, r.ended = stat{}, false, false, false, false
 	return r.chunk(buf, n), false, nil
 }
 

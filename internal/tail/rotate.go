@@ -16,6 +16,10 @@ type retained struct {
 	stat
 	path string
 	live bool
+	// id is what the live file was known by when it was decided to go to it. It
+	// has changed when the file was copied and truncated since, and the copy comes
+	// first.
+	id record.FileID
 }
 
 // list looks at all files of the log, oldest first, the live one last.
@@ -270,7 +274,7 @@ func (r *Reader) openFirst() (Chunk, bool, error) {
 func (r *Reader) adopt(f *file) {
 	r.file.close()
 	r.file, r.id.Inode = f, f.inode
-	r.seen, r.next = stat{}, stat{}
+	r.seen, r.decided = stat{}, false
 }
 
 // begin goes to the head of a file. Nothing has changed where the file is not
@@ -288,6 +292,14 @@ func (r *Reader) begin(f *retained) error {
 	}
 	var torn *damage
 	id, err := opened.head()
+	if err == nil && f.id.Inode != 0 {
+		same, sameErr := opened.startsAs(f.id)
+		if sameErr == nil && (!same || f.id.HeadLength == 0 && id.HeadLength > 0 || f.id.Inode != id.Inode) {
+			opened.close()
+			return nil
+		}
+		err = sameErr
+	}
 	if errors.As(err, &torn) {
 		id, err = record.FileID{Inode: opened.inode}, nil // reading it tells
 	}
@@ -301,7 +313,8 @@ func (r *Reader) begin(f *retained) error {
 	r.file.close()
 	r.file, r.id, r.offset, r.offered, r.tail = opened, id, 0, 0, []byte{}
 	r.fresh, r.last, r.ended = false, false, false
-	r.seen, r.next, r.largest, r.written = stat{}, stat{}, opened.size, opened.modified
+	r.seen, r.decided, r.rest = stat{}, false, nil
+	r.largest, r.written = opened.size, opened.modified
 	r.opened, r.device = time.Now(), opened.device
 	return nil
 }
@@ -463,48 +476,14 @@ func (r *Reader) atEnd(buf []byte) (Chunk, bool, error) {
 				return Chunk{}, err != nil, err
 			}
 		}
-		r.rest(live)
+		r.settle(live)
 		return Chunk{Kind: Idle}, true, nil
 	}
-	files, err := r.snapshot()
-	if err != nil {
-		return Chunk{}, true, err
+	if !r.decided {
+		return r.decide()
 	}
-	rest := files
-	i := slices.IndexFunc(files, func(f retained) bool { return f.same(r.file.stat) })
-	gone := i < 0
-	if gone {
-		var opened *file
-		var like likeness
-		if i, opened, like, err = r.find(files); err != nil {
-			return Chunk{}, true, err
-		}
-		opened.close()
-		gone = like == different
-	}
-	if gone {
-		if rest, err = r.newer(files); err != nil {
-			return Chunk{}, true, err
-		}
-	} else {
-		rest = files[i+1:]
-	}
-	if err := r.file.refresh(); err != nil {
-		return Chunk{}, true, err
-	}
-	r.largest = max(r.largest, r.file.size)
-	if !r.mayLeave(rest) {
-		return Chunk{Kind: Idle}, true, nil
-	}
-	var next stat
-	if len(rest) > 0 {
-		next = rest[0].stat
-		if !r.next.same(next) {
-			r.next = next
-			return Chunk{}, false, nil
-		}
-	}
-	if r.id.HeadLength == 0 && !gone {
+	// It was read to its end again since its successor was seen.
+	if r.id.HeadLength == 0 && !r.gone {
 		if moved, err := r.toOlder(); err != nil || moved {
 			return Chunk{}, err != nil, err
 		}
@@ -513,29 +492,82 @@ func (r *Reader) atEnd(buf []byte) (Chunk, bool, error) {
 		c, _, err := r.readRest(buf)
 		return c, true, err
 	}
-	return r.leave(rest, gone)
+	return r.leave()
 }
 
-// mayLeave reports whether the open file, which has been rotated, was silent for
-// long enough.
-func (r *Reader) mayLeave(rest []retained) bool {
-	if r.file.zipped {
-		return true
+// decide finds out what comes after the open file, which has been rotated.
+func (r *Reader) decide() (Chunk, bool, error) {
+	if err := r.file.refresh(); err != nil {
+		return Chunk{}, true, err
 	}
+	r.largest = max(r.largest, r.file.size)
+	if !r.silent(r.opts.Settle) {
+		return Chunk{Kind: Idle}, true, nil
+	}
+	files, err := r.snapshot()
+	if err != nil {
+		return Chunk{}, true, err
+	}
+	i := slices.IndexFunc(files, func(f retained) bool { return f.same(r.file.stat) })
+	if i < 0 {
+		// It may have been compressed, or copied.
+		like, opened := different, (*file)(nil)
+		if i, opened, like, err = r.find(files); err != nil {
+			return Chunk{}, true, err
+		}
+		opened.close()
+		if like == different {
+			i = -1
+		}
+	}
+	gone, rest := i < 0, files[i+1:]
+	if gone {
+		if rest, err = r.newer(files); err != nil {
+			return Chunk{}, true, err
+		}
+	}
+	if len(rest) > 0 && rest[0].live {
+		if rest[0].size == 0 && !r.silent(patience) {
+			return Chunk{Kind: Idle}, true, nil
+		}
+		if rest[0].id, err = identify(&rest[0]); err != nil {
+			return Chunk{}, !isAbsent(err), skipAbsent(err)
+		}
+	}
+	r.decided, r.gone, r.rest = true, gone, rest
+	return Chunk{}, false, nil
+}
+
+// identify returns what a file is known by.
+func identify(f *retained) (record.FileID, error) {
+	opened, err := openFile(f.path)
+	if err != nil {
+		return record.FileID{}, err
+	}
+	defer opened.close()
+	return opened.head()
+}
+
+// skipAbsent returns an error unless it is that a file has gone, which the next
+// look takes in.
+func skipAbsent(err error) error {
+	if isAbsent(err) {
+		return nil
+	}
+	return err
+}
+
+// silent reports whether the open file was not written to for so long.
+func (r *Reader) silent(d time.Duration) bool {
 	age := r.file.age(r.opts.Now())
-	if age < 0 {
-		return true // such a time says nothing
-	}
-	if len(rest) > 0 && rest[0].live && rest[0].size == 0 {
-		return age >= patience
-	}
-	return age >= r.opts.Settle
+	return age >= d || age < 0 || r.file.zipped // a time to come says nothing
 }
 
 // readRest gives what was not used of the open file as its last chunk.
 func (r *Reader) readRest(buf []byte) (Chunk, bool, error) {
 	r.offered = r.offset
 	c, changed, err := r.readChunk(buf)
+	r.decided = true
 	if err != nil || changed {
 		return c, changed, err
 	}
@@ -548,14 +580,15 @@ func (r *Reader) readRest(buf []byte) (Chunk, bool, error) {
 }
 
 // leave goes from the open file, whose last chunk was given, to the next one.
-func (r *Reader) leave(rest []retained, gone bool) (Chunk, bool, error) {
-	if len(rest) == 0 {
+func (r *Reader) leave() (Chunk, bool, error) {
+	r.decided = false
+	if len(r.rest) == 0 {
 		r.ended = true
 		r.Close()
 		return Chunk{Kind: Ended}, true, nil
 	}
-	before, ended := r.file, r.ended
-	if err := r.begin(&rest[0]); err != nil || r.file == before {
+	before, ended, gone := r.file, r.ended, r.gone
+	if err := r.begin(&r.rest[0]); err != nil || r.file == before {
 		return Chunk{}, err != nil, err
 	}
 	if gone && !ended {

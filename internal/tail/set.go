@@ -39,8 +39,8 @@ type SetOptions struct {
 	// Poll is the least and MaxPoll the most time between two looks at a member
 	// that rests. In between it is a quarter of the time since it had data.
 	// WatchedPoll and MaxWatchedPoll are the same for one whose directory the
-	// kernel watches. Defaults 50ms, 2s, 1s and 15s. With more than 1,000 members
-	// that are not watched, MaxPoll is stretched to 500 looks a second.
+	// kernel watches. Defaults 50ms, 2s, 1s and 15s. Where there are many members,
+	// the most is stretched to 500 looks a second, or 200 at those watched.
 	Poll, MaxPoll, WatchedPoll, MaxWatchedPoll time.Duration
 	// Gather is the least time between two sweeps. What has changed since one began
 	// is read with the next one, so that many logs that are written to all the
@@ -325,7 +325,7 @@ func (s *Set) soonest(m *Member, now time.Time) time.Time {
 func (s *Set) pause(m *Member, now time.Time) time.Duration {
 	least, most := s.opts.Poll, s.opts.MaxPoll
 	if m.watch.working() {
-		least, most = s.opts.WatchedPoll, s.opts.MaxWatchedPoll
+		least, most = s.opts.WatchedPoll, max(s.opts.MaxWatchedPoll, time.Duration(len(s.members))*5*time.Millisecond)
 	} else {
 		most = max(most, time.Duration(len(s.members))*2*time.Millisecond)
 	}
@@ -463,6 +463,9 @@ func (s *Set) clock(ctx context.Context) error {
 	}
 }
 
+// tickPause is how long the clock rests where nothing is urgent.
+const tickPause = 100 * time.Millisecond
+
 // tick enqueues what is due, and returns how long nothing else will be.
 func (s *Set) tick(now time.Time) time.Duration {
 	s.mu.Lock()
@@ -470,7 +473,11 @@ func (s *Set) tick(now time.Time) time.Duration {
 	for len(s.resting) > 0 {
 		m := s.resting[0]
 		if wait := m.due.Sub(now); wait > 0 {
-			// Those that come soon after are taken with it.
+			// Those that come soon after are taken with it: the more that wait for
+			// nothing but to be looked at, the more at once.
+			if !m.swept && wait > tickPause {
+				wait += tickPause / 2
+			}
 			return wait + 2*time.Millisecond
 		}
 		if m.swept {

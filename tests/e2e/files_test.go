@@ -2,22 +2,18 @@ package e2e
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
-	"encoding/json"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
-	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
-	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/moby/moby/client"
-
+	"log_capturer/internal/lifetime"
 	"log_capturer/internal/record"
 	"log_capturer/internal/testkit/agent"
 	"log_capturer/internal/testkit/enginetest"
@@ -25,415 +21,368 @@ import (
 	"log_capturer/internal/testkit/numbered"
 )
 
-// long returns n, or with LOG_CAPTURER_LONG set many.
-func long(n, many int) int {
-	if os.Getenv("LOG_CAPTURER_LONG") != "" {
-		return many
+// fileConfig captures the files of a directory, and no containers.
+func fileConfig(dir string, lines ...string) string {
+	config := "container_monitor: {enabled: false}\nfile_monitor:\n  files: [{include: [\"" + dir + "/*.log\"]}]\n"
+	for _, l := range lines {
+		config += "  " + l + "\n"
 	}
-	return n
+	return config
 }
 
-// dataRoot returns the directory of an engine's data.
-func dataRoot(t *testing.T, e *enginetest.Engine) string {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	info, err := e.Client.Info(ctx, client.InfoOptions{})
-	enginetest.Must(t, err)
-	return info.Info.DockerRootDir
+// logWriter writes numbered lines to a file and rotates it. The first error ends
+// it.
+type logWriter struct {
+	path   string
+	rotate func(*logWriter) error
+	file   *os.File
+	lines  uint64
+	// rotations counts them, and gives each a name.
+	rotations int
 }
 
-// logFile returns the path of a container's json-file.
-func logFile(t *testing.T, c *enginetest.Container) string {
-	t.Helper()
-	info, err := c.Inspect()
-	enginetest.Must(t, err)
-	return info.LogPath
+func (w *logWriter) write(lines int) error {
+	var b []byte
+	for range lines {
+		w.lines++
+		b = append(numbered.Append(b, "r", record.Stdout, w.lines, 80, numbered.Mixed), '\n')
+	}
+	_, err := w.file.Write(b)
+	return err
 }
 
-// transports waits until the agent reads a container in a way, and returns the
-// reason that it gives.
-func waitTransport(t *testing.T, a *agent.Agent, c *enginetest.Container, want string) (reason string) {
-	t.Helper()
-	state := ""
-	defer func() {
-		if t.Failed() {
-			t.Logf("container is %s", state)
+func (w *logWriter) open() (err error) {
+	if w.file != nil {
+		if err := w.file.Close(); err != nil {
+			return err
 		}
-	}()
-	enginetest.Eventually(t, time.Minute, "the container is read over "+want, func() bool {
-		for _, l := range containerStates(t, a) {
-			if l.ID == c.ID {
-				state = fmt.Sprintf("%+v", l)
-				reason = l.Reason
-				return l.Transport == want && l.State == "reading" && l.Lease == (want == "api")
+	}
+	w.file, err = os.OpenFile(w.path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	return err
+}
+
+// shift makes room for the file .1.
+func (w *logWriter) shift() error {
+	for n := w.rotations; n >= 1; n-- {
+		for _, ext := range []string{"", ".gz"} {
+			err := os.Rename(fmt.Sprintf("%s.%d%s", w.path, n, ext), fmt.Sprintf("%s.%d%s", w.path, n+1, ext))
+			if err != nil && !os.IsNotExist(err) {
+				return err
 			}
 		}
-		return false
-	})
-	return reason
+	}
+	w.rotations++
+	return nil
 }
 
-type containerState struct {
-	ID, State, Transport string
-	Lease                bool
-	Gaps                 uint64 `json:"suspected_gaps"`
-	Reason               string `json:"transport_reason"`
+// dated returns the name that the next rotation gives the file.
+func (w *logWriter) dated() string {
+	w.rotations++
+	return fmt.Sprintf("%s-20240131-%06d", w.path, w.rotations)
 }
 
-func containerStates(t *testing.T, a *agent.Agent) (list []containerState) {
-	t.Helper()
-	res, err := http.Get(a.API + "/api/v1/containers")
+func (w *logWriter) rename() error {
+	if err := w.shift(); err != nil {
+		return err
+	}
+	return os.Rename(w.path, w.path+".1")
+}
+
+func (w *logWriter) copyTo(path string) error {
+	content, err := os.ReadFile(w.path)
+	if err == nil {
+		err = os.WriteFile(path, content, 0o600)
+	}
+	if err == nil {
+		err = os.Truncate(w.path, 0)
+	}
+	return err
+}
+
+// compress packs a file as gzip does: the packed one is there before the other
+// is removed, and has its times.
+func compress(path string) error {
+	content, err := os.ReadFile(path)
 	if err != nil {
-		return nil
+		return err
 	}
-	defer res.Body.Close()
-	enginetest.Must(t, json.NewDecoder(res.Body).Decode(&list))
-	return list
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	if _, err := z.Write(content); err != nil {
+		return err
+	}
+	if err := z.Close(); err != nil {
+		return err
+	}
+	half := b.Len() / 2
+	f, err := os.Create(path + ".gz")
+	if err != nil {
+		return err
+	}
+	for _, part := range [][]byte{b.Bytes()[:half], b.Bytes()[half:]} {
+		if _, err := f.Write(part); err != nil {
+			return err
+		}
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	if err := os.Chtimes(path+".gz", info.ModTime(), info.ModTime()); err != nil {
+		return err
+	}
+	return os.Remove(path)
 }
 
-// stretches are the lines of one stream as they arrived: how many there are, the
-// last one's number, and how many stretches of them are missing.
-type stretches struct{ lines, last, holes uint64 }
-
-// countStretches reads what arrived, in which lines may be missing but none may
-// be repeated, out of order or damaged.
-func countStretches(t *testing.T, a *agent.Agent) map[string]*[record.NumStreams]stretches {
-	t.Helper()
-	arrived := map[string]*[record.NumStreams]stretches{}
-	readFiles(t, filepath.Join(a.DataDir, "logs"), func(l *fileLine) {
-		parsed, err := numbered.Parse(l.bytes())
-		if err != nil || parsed.Stream != l.stream() {
-			t.Fatalf("%v in %q", err, l.bytes())
+// all calls the steps up to the first error.
+func all(steps ...func() error) error {
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return err
 		}
-		if arrived[l.ContainerID] == nil {
-			arrived[l.ContainerID] = &[record.NumStreams]stretches{}
-		}
-		s := &arrived[l.ContainerID][parsed.Stream]
-		switch {
-		case parsed.N <= s.last:
-			t.Fatalf("%s of %.12s: line %d after %d", parsed.Stream, l.ContainerID, parsed.N, s.last)
-		case parsed.N > s.last+1:
-			s.holes++
-		}
-		s.lines, s.last = s.lines+1, parsed.N
-	})
-	return arrived
+	}
+	return nil
 }
 
-// Containers write as fast as they can while the engine rotates their files.
-// What was rotated away before anybody could read it is not there, and each such
-// place is counted as a suspected gap; all else is there once and in order.
-func TestFileRotation(t *testing.T) {
-	engine := enginetest.New(t)
-	id := label(t)
-	lines := fewer(long(8_000, 1_000_000))
-	size := "256k"
-	if lines >= 250_000 {
-		size = "1m"
-	}
-	a := agent.Start(t, agent.Options{Config: monitorConfig(id, "transport: file") + "sinks:\n" + fileSink})
-	type variant struct {
-		opts map[string]string
-		c    *enginetest.Container
-	}
-	var variants []variant
-	for _, files := range []string{"1", "3", "5"} {
-		for _, compress := range []string{"false", "true"} {
-			if files == "1" && compress == "true" {
-				continue // the engine refuses that
+var fileRotations = []func(w *logWriter) error{
+	func(w *logWriter) error { return all(w.rename, w.open) },
+	// The writer goes on in the renamed file until it is told.
+	func(w *logWriter) error {
+		return all(w.rename, func() error { return w.write(3) }, func() error { return w.write(3) }, w.open)
+	},
+	func(w *logWriter) error {
+		return all(w.rename, w.open, func() error { return w.write(2) }, func() error { return compress(w.path + ".1") })
+	},
+	func(w *logWriter) error { return all(func() error { return os.Rename(w.path, w.dated()) }, w.open) },
+	func(w *logWriter) error {
+		name := w.dated()
+		return all(func() error { return os.Rename(w.path, name) }, w.open, func() error { return compress(name) })
+	},
+	func(w *logWriter) error { return all(w.shift, func() error { return w.copyTo(w.path + ".1") }) },
+	func(w *logWriter) error {
+		name := w.dated()
+		return all(func() error { return w.copyTo(name) }, func() error { return compress(name) })
+	},
+}
+
+// run writes and rotates until ctx is done.
+func (w *logWriter) run(ctx context.Context, pause time.Duration) error {
+	defer func() { _ = w.file.Close() }()
+	next := 100 + rand.IntN(200)
+	ticker := time.NewTicker(pause)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		if err := w.write(1 + rand.IntN(8)); err != nil {
+			return err
+		}
+		if w.lines >= uint64(next) {
+			if err := w.rotate(w); err != nil {
+				return err
 			}
-			opts := map[string]string{"max-size": size, "max-file": files, "compress": compress}
-			variants = append(variants, variant{opts, engine.Run(t, enginetest.Options{
-				Labels: map[string]string{labelKey: id}, LogOpts: opts,
-				Args: []string{"-run-id", "r", "-lines", strconv.Itoa(lines), "-streams", "both", "-size", "20,100,300", "-payload", "mixed"},
-			})})
-		}
-	}
-	for _, v := range variants {
-		_, err := v.c.Wait(5 * time.Minute)
-		enginetest.Must(t, err)
-	}
-	waitDrained(t, a)
-	checkAccounts(t, a)
-	checkHealthy(t, a)
-	gaps := map[string]uint64{}
-	for _, s := range containerStates(t, a) {
-		gaps[s.ID] = s.Gaps
-	}
-	if lost := a.Metric(t, "log_capturer_container_lost_bytes_total"); lost != 0 {
-		t.Errorf("%v bytes lost", lost)
-	}
-	if n := a.Metric(t, "log_capturer_active_streams"); n != 0 {
-		t.Errorf("%v streams are open", n)
-	}
-	arrived := countStretches(t, a)
-	for _, v := range variants {
-		got := arrived[v.c.ID]
-		if got == nil {
-			t.Errorf("%v: nothing arrived", v.opts)
-			continue
-		}
-		if got[0].last != uint64(lines) && got[1].last != uint64(lines) {
-			t.Errorf("%v: the last lines are %d and %d, none is %d", v.opts, got[0].last, got[1].last, lines)
-		}
-		for i, s := range got {
-			stream := record.Stream(i)
-			if s.last < uint64(lines) {
-				s.holes++ // the other stream went on for longer than is retained
-			}
-			t.Logf("%v %v: %d lines, %d holes, %d suspected gaps", v.opts, stream, s.lines, s.holes, gaps[v.c.ID])
-			if s.holes > gaps[v.c.ID] {
-				t.Errorf("%v %v: lines are missing in %d places, %d gaps were suspected", v.opts, stream, s.holes, gaps[v.c.ID])
-			}
-		}
-		if n := strings.Count(a.Log(), "msg=suspected_gap"); uint64(n) < gaps[v.c.ID] {
-			t.Errorf("%d gaps are in the log, want at least %d", n, gaps[v.c.ID])
+			next += 100 + rand.IntN(200)
 		}
 	}
 }
 
-// The agent is killed while files are rotated, and is down over several
-// rotations: with what is retained, plain and compressed, nothing is missing.
-func TestFileKilledInRotation(t *testing.T) {
-	engine := enginetest.New(t)
-	id := label(t)
-	const lines = 1000
-	kills := fewer(long(8, 30))
-	arrived := ledger.New()
-	var writers []*enginetest.Container
-	for _, compress := range []string{"false", "true"} {
-		// A start writes some 400 KiB, so that what two starts write is retained.
-		writers = append(writers, engine.Create(t, enginetest.Options{
-			Labels: map[string]string{labelKey: id}, Count: true,
-			LogOpts: map[string]string{"max-size": "100k", "max-file": "20", "compress": compress},
-			Args:    []string{"-run-id", "r", "-lines", strconv.Itoa(lines), "-streams", "both", "-size", "20,100,200"},
-		}))
-	}
-	a := agent.Start(t, agent.Options{Config: monitorConfig(id, "transport: file") + "sinks:\n" + fileSink})
-	start := func() {
-		for _, c := range writers {
-			enginetest.Must(t, c.Start())
-		}
-	}
-	for n := range kills {
-		start()
-		if n%2 == 0 {
-			time.Sleep(time.Duration(rand.IntN(100)) * time.Millisecond) // the moment is to be any
-			a.Kill()
-			waitEnded(t, writers)
-		} else {
-			a.Kill()
-			waitEnded(t, writers)
-			start()
-			waitEnded(t, writers)
-		}
-		a.Start()
-		waitDrained(t, a)
-	}
-	checkAccounts(t, a)
-	checkHealthy(t, a)
-	if gaps := strings.Count(a.Log(), "msg=suspected_gap"); gaps != 0 {
-		t.Errorf("%v suspected gaps", gaps)
-	}
-	for _, c := range writers {
-		counts, err := c.Written()
-		enginetest.Must(t, err)
-		for k, count := range counts {
-			for s, n := range count.Lines {
-				arrived.Expect(c.ID, numbered.RunOf("r", k+1), record.Stream(s), n)
-			}
-		}
-	}
-	countFiles(t, a, arrived)
-	check(t, "files", arrived)
-}
-
-// Containers that the engine removes as soon as they have ended, which is
-// milliseconds after their start, four at a time.
-func TestFileShortLived(t *testing.T) {
-	engine := enginetest.New(t)
-	id := label(t)
-	const lines = 20
-	containers := fewer(long(100, 500))
-	a := agent.Start(t, agent.Options{Config: monitorConfig(id, "transport: auto") + "sinks:\n" + fileSink})
-	work := make(chan int, containers)
-	for n := range containers {
-		work <- n
-	}
-	close(work)
-	ids := make([]string, containers)
-	var runners sync.WaitGroup
-	for range 4 {
-		runners.Go(func() {
-			for n := range work {
-				c := engine.Create(t, enginetest.Options{
-					Labels: map[string]string{labelKey: id}, AutoRemove: true,
-					Args: []string{"-run-id", "r", "-lines", strconv.Itoa(lines), "-streams", "both"},
-				})
-				ids[n] = c.ID
-				if err := c.Start(); err != nil {
-					t.Error(err)
-				}
-			}
+// Files are rotated in all ways while they are written to and while the agent is
+// killed again and again: each line arrives once.
+func TestFileRotations(t *testing.T) {
+	dir := t.TempDir()
+	var writers []*logWriter
+	for i := range 3 * len(fileRotations) {
+		writers = append(writers, &logWriter{
+			path: filepath.Join(dir, fmt.Sprintf("writer-%c.log", 'a'+i)), rotate: fileRotations[i%len(fileRotations)],
 		})
 	}
-	runners.Wait()
-	var states []containerState
-	enginetest.Eventually(t, 2*time.Minute, "all are gone and read", func() bool {
-		states = containerStates(t, a)
-		// Other tests' containers are on the same engine.
-		return states != nil && !slices.ContainsFunc(states, func(s containerState) bool { return slices.Contains(ids, s.ID) }) &&
-			a.Metric(t, "log_capturer_queue_records") == 0
-	})
-	checkAccounts(t, a)
-	checkHealthy(t, a)
-	arrived := countStretches(t, a)
-	gaps := a.Metric(t, "log_capturer_suspected_gaps_total")
-	missed := 0
-	for _, id := range ids {
-		got := arrived[id]
-		if got == nil {
-			got = &[record.NumStreams]stretches{}
-		}
-		if whole := (stretches{lines: lines, last: lines}); got[0] != whole || got[1] != whole {
-			missed++
-			t.Errorf("%.12s: %+v", id, *got)
-		}
+	// What a file was rotated to before the agent saw it for the first time is not
+	// captured: each has a line before that.
+	for _, w := range writers {
+		enginetest.Must(t, all(w.open, func() error { return w.write(1) }))
 	}
-	t.Logf("%d of %d containers are not there in full, %v suspected gaps", missed, containers, gaps)
-	if gaps != 0 && missed == 0 {
-		t.Errorf("%v suspected gaps", gaps)
+	a := agent.Start(t, agent.Options{Config: fileConfig(dir, "rotate_wait: 300ms")})
+	logs := filepath.Join(a.DataDir, "logs")
+	waitLines(t, logs, uint64(len(writers)))
+	group := lifetime.NewGroup(t.Context())
+	for _, w := range writers {
+		group.Go("writer", func(ctx context.Context) error { return w.run(ctx, 20*time.Millisecond) })
 	}
-}
-
-// The files are taken away from the agent and brought back again and again while
-// containers write: each line comes once, over the one way or the other.
-func TestTransportChange(t *testing.T) {
-	engine := enginetest.New(t)
-	id := label(t)
-	changes := fewer(long(15, 100))
-	real := dataRoot(t, engine)
-	root := filepath.Join(t.TempDir(), "root")
-	enginetest.Must(t, os.Symlink(real, root))
+	kills := fewer(12)
+	for range kills {
+		pause := time.NewTimer(time.Duration(200+rand.IntN(600)) * time.Millisecond)
+		<-pause.C
+		a.Kill()
+		a.Start()
+	}
+	group.Cancel()
+	enginetest.Must(t, group.Wait())
+	var written uint64
+	rotations := 0
 	arrived := ledger.New()
-	var running []*enginetest.Container
-	for range 3 {
-		running = append(running, engine.Run(t, enginetest.Options{
-			Labels: map[string]string{labelKey: id}, Count: true,
-			Args: []string{"-run-id", "r", "-rate", "200", "-streams", "both", "-size", "50,200,20000"},
-		}))
+	for _, w := range writers {
+		written += w.lines
+		rotations += w.rotations
+		arrived.Expect(w.path, "r", record.Stdout, w.lines)
 	}
-	a := agent.Start(t, agent.Options{Config: monitorConfig(id, "transport: auto", "data_root: "+root, "reconcile_interval: 200ms") +
-		"sinks:\n" + fileSink})
-	for n := range changes {
-		want := "file"
-		if n%2 == 1 {
-			want = "api"
-			enginetest.Must(t, os.Remove(root))
-		} else if n > 0 {
-			enginetest.Must(t, os.Symlink(real, root))
-		}
-		for _, c := range running {
-			if reason := waitTransport(t, a, c, want); (reason == "") != (want == "file") {
-				t.Errorf("read over %s, because %q", want, reason)
-			}
-		}
-	}
-	stopAll(t, running, arrived)
-	waitDrained(t, a)
-	checkAccounts(t, a)
-	checkHealthy(t, a)
-	if gaps := a.Metric(t, "log_capturer_suspected_gaps_total"); gaps != 0 {
+	waitLines(t, logs, written)
+	if gaps := a.Metric(t, "log_capturer_file_suspected_gaps_total"); gaps != 0 {
 		t.Errorf("%v suspected gaps", gaps)
 	}
-	countFiles(t, a, arrived)
+	checkAccounts(t, a)
+	checkHealthy(t, a)
+	mustExitWell(t, a.Terminate(time.Minute))
+	observeFiles(t, logs, arrived)
 	check(t, "files", arrived)
+	t.Logf("%d lines, %d rotations, %d kills", written, rotations, kills)
 }
 
-// A file is damaged while nothing writes to it, as a power failure does. What is
-// damaged is counted in bytes, and nothing behind it is lost.
-func TestFileCorrupt(t *testing.T) {
-	engine := enginetest.New(t)
-	id := label(t)
-	const lines = 50
-	c := engine.Create(t, enginetest.Options{
-		Labels: map[string]string{labelKey: id}, Count: true,
-		Args: []string{"-run-id", "r", "-lines", strconv.Itoa(lines)},
+// observeFiles enters what the local_file sink wrote of files into a ledger.
+func observeFiles(t *testing.T, logs string, l *ledger.Ledger) {
+	t.Helper()
+	readFiles(t, logs, func(line *fileLine) { l.ObserveStream(line.FilePath, line.stream(), line.bytes()) })
+}
+
+// waitLines waits until the local_file sink, which does not rotate, has so many
+// lines.
+func waitLines(t *testing.T, logs string, want uint64) {
+	t.Helper()
+	var got uint64
+	defer func() {
+		if t.Failed() {
+			t.Logf("%d lines of %d", got, want)
+		}
+	}()
+	enginetest.Eventually(t, 2*time.Minute, "all lines are written", func() bool {
+		got = 0
+		err := filepath.WalkDir(logs, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			content, err := os.ReadFile(path)
+			got += uint64(bytes.Count(content, []byte("\n")))
+			return err
+		})
+		return (err == nil || os.IsNotExist(err)) && got >= want
 	})
-	run := func() {
-		enginetest.Must(t, c.Start())
-		waitEnded(t, []*enginetest.Container{c})
-	}
-	a := agent.Start(t, agent.Options{Config: monitorConfig(id, "transport: file") + "sinks:\n" + fileSink})
-	run()
-	waitRead(t, a, c)
-	path := logFile(t, c)
-	lost := 0
-	tear := func(damage string) {
-		f, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND, 0)
+}
+
+// Ten thousand files are followed with a bounded number of open ones and few
+// goroutines, and each line arrives once.
+func TestTenThousandFiles(t *testing.T) {
+	dir := t.TempDir()
+	files := fewer(10_000)
+	const maxOpen = 256
+	path := func(i int) string { return filepath.Join(dir, fmt.Sprintf("%05d.log", i)) }
+	arrived := ledger.New()
+	lines := make([]uint64, files)
+	total := uint64(0)
+	write := func(i, n int) {
+		var b []byte
+		for range n {
+			lines[i]++
+			total++
+			b = append(numbered.Append(b, "r", record.Stdout, lines[i], 40, numbered.ASCII), '\n')
+		}
+		f, err := os.OpenFile(path(i), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 		enginetest.Must(t, err)
-		_, err = f.WriteString(damage)
+		_, err = f.Write(b)
 		enginetest.Must(t, err)
 		enginetest.Must(t, f.Close())
-		lost += len(damage)
 	}
-	// The next entries begin right behind what is torn, and behind NULs.
-	tear(`{"log":"torn \u00`)
-	run()
-	tear(strings.Repeat("\x00", 100_000))
-	run()
-	tear(`{"log":"torn` + strings.Repeat("\x00", 70_000))
-	run()
-	waitRead(t, a, c)
-	lostBytes := func() int { return int(a.Metric(t, "log_capturer_container_lost_bytes_total")) }
-	enginetest.Eventually(t, time.Minute, "the loss is counted", func() bool { return lostBytes() == lost })
-	// While the agent is down a line in the middle of the next run is damaged.
-	mustExitWell(t, a.Terminate(time.Minute))
-	run()
-	b, err := os.ReadFile(path)
-	enginetest.Must(t, err)
-	all := bytes.SplitAfter(b, []byte("\n"))
-	victim := all[len(all)-1-lines/2]
-	offset := int64(len(b))
-	for _, l := range all[len(all)-1-lines/2:] {
-		offset -= int64(len(l))
+	for i := range files {
+		write(i, 2)
 	}
-	f, err := os.OpenFile(path, os.O_WRONLY, 0)
-	enginetest.Must(t, err)
-	_, err = f.WriteAt(bytes.Repeat([]byte{0}, len(victim)-20), offset)
-	enginetest.Must(t, err)
-	enginetest.Must(t, f.Close())
-	a.Start()
-	waitRead(t, a, c)
-	waitDrained(t, a)
-	if got := lostBytes(); got != len(victim) {
-		t.Errorf("%d bytes are counted as lost, want %d", got, len(victim))
+	a := agent.Start(t, agent.Options{
+		Config: fileConfig(dir, fmt.Sprintf("max_open_files: %d", maxOpen)) + "sinks:\n" + fileSink + "    path: \"{data_dir}/logs/all.log\"\n",
+	})
+	logs := filepath.Join(a.DataDir, "logs")
+	mostFDs, mostGoroutines := 0, 0
+	look := func() {
+		mostFDs, mostGoroutines = max(mostFDs, openFDs(t, a)), max(mostGoroutines, a.Goroutines(t))
 	}
-	checkAccounts(t, a)
-	if gaps := strings.Count(a.Log(), "msg=suspected_gap"); gaps != 0 {
+	look()
+	waitLines(t, logs, total)
+	look()
+	for i := 0; i < files; i += 10 {
+		write(i, 1)
+		if i%50 == 0 {
+			enginetest.Must(t, os.Rename(path(i), path(i)+".1"))
+			write(i, 2)
+		}
+	}
+	look()
+	waitLines(t, logs, total)
+	look()
+	for i, n := range lines {
+		arrived.Expect(path(i), "r", record.Stdout, n)
+	}
+	if n := a.Metric(t, "log_capturer_files"); n != float64(files) {
+		t.Errorf("%v files are known, want %d", n, files)
+	}
+	// Besides the logs it has its ports, its own files, and what tests ask it.
+	if mostFDs > maxOpen+64 {
+		t.Errorf("%d file descriptors, with max_open_files %d", mostFDs, maxOpen)
+	}
+	if mostGoroutines > 60 {
+		t.Errorf("%d goroutines", mostGoroutines)
+	}
+	if gaps := a.Metric(t, "log_capturer_file_suspected_gaps_total"); gaps != 0 {
 		t.Errorf("%v suspected gaps", gaps)
 	}
-	var damaged struct{ Log string }
-	enginetest.Must(t, json.Unmarshal(victim, &damaged))
-	parsed, err := numbered.Parse([]byte(strings.TrimSuffix(damaged.Log, "\n")))
+	checkAccounts(t, a)
+	checkHealthy(t, a)
+	mustExitWell(t, a.Terminate(time.Minute))
+	observeFiles(t, logs, arrived)
+	check(t, "files", arrived)
+	t.Logf("%d files: at most %d file descriptors and %d goroutines", files, mostFDs, mostGoroutines)
+}
+
+// openFDs returns how many file descriptors the agent has, as the kernel says.
+func openFDs(t *testing.T, a *agent.Agent) int {
+	t.Helper()
+	entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", a.PID()))
 	enginetest.Must(t, err)
-	got := map[string]int{}
-	readFiles(t, filepath.Join(a.DataDir, "logs"), func(l *fileLine) {
-		line, err := numbered.Parse(l.bytes())
+	return len(entries)
+}
+
+// What a file is known by reaches Loki and the files: labels, and the pod.
+func TestFileLabels(t *testing.T) {
+	dir := t.TempDir()
+	pod := filepath.Join(dir, "pods", "shop_web-1_0a1b", "nginx")
+	enginetest.Must(t, os.MkdirAll(pod, 0o700))
+	enginetest.Must(t, os.MkdirAll(filepath.Join(dir, "apps", "billing"), 0o700))
+	cri := "2024-01-31T10:00:00.000000001Z stderr P one \n2024-01-31T10:00:00.000000002Z stderr F line\n"
+	enginetest.Must(t, os.WriteFile(filepath.Join(pod, "0.log"), []byte(cri), 0o600))
+	enginetest.Must(t, os.WriteFile(filepath.Join(dir, "apps", "billing", "x.log"), []byte("\xff\n"), 0o600))
+	config := strings.ReplaceAll(`container_monitor: {enabled: false}
+file_monitor:
+  files:
+    - include: ["DIR/pods/*/*/*.log"]
+    - include: ["DIR/apps/{app}/*.log"]
+      labels: {team: red}
+sinks:
+  - type: local_file
+    path: "{data_dir}/logs/{pod}{label.app}.log"
+`, "DIR", dir)
+	a := agent.Start(t, agent.Options{Config: config})
+	logs := filepath.Join(a.DataDir, "logs")
+	waitLines(t, logs, 2)
+	for name, want := range map[string]string{
+		"web-1_.log": `"stream":"stderr","line":"one line","file_path":"DIR/pods/shop_web-1_0a1b/nginx/0.log",` +
+			`"namespace":"shop","pod":"web-1","pod_uid":"0a1b","container_name":"nginx","host":`,
+		"_billing.log": `"stream":"stdout","line_base64":"/w==","file_path":"DIR/apps/billing/x.log","labels":{"app":"billing","team":"red"},"host":`,
+	} {
+		content, err := os.ReadFile(filepath.Join(logs, name))
 		enginetest.Must(t, err)
-		got[fmt.Sprintf("%s %d", line.Run, line.N)]++
-	})
-	for k := range 5 {
-		for n := 1; n <= lines; n++ {
-			name := fmt.Sprintf("%s %d", numbered.RunOf("r", k+1), n)
-			want := 1
-			if name == fmt.Sprintf("%s %d", parsed.Run, parsed.N) {
-				want = 0
-			}
-			if got[name] != want {
-				t.Errorf("line %s is there %d times, want %d", name, got[name], want)
-			}
+		if want = strings.ReplaceAll(want, "DIR", dir); !strings.Contains(string(content), want) {
+			t.Errorf("%s is %s, want %s", name, content, want)
 		}
 	}
 }

@@ -73,6 +73,7 @@ type fileLine struct {
 	ContainerName string    `json:"container_name"`
 	Image         string    `json:"image"`
 	Host          string    `json:"host"`
+	FilePath      string    `json:"file_path"`
 	Cut           bool      `json:"cut"`
 	Continued     bool      `json:"continued"`
 	Unterminated  bool      `json:"unterminated"`
@@ -216,6 +217,8 @@ func waitDrained(t *testing.T, a *agent.Agent) {
 			return false
 		}
 		queued, _ := samples.Sum("log_capturer_queue_records")
+		spooled, _ := samples.Sum("log_capturer_spool_records")
+		queued += spooled
 		stopped, _ := samples.Sum("log_capturer_containers", "state", "stopped")
 		excluded, _ := samples.Sum("log_capturer_containers", "state", "excluded")
 		all, _ := samples.Sum("log_capturer_containers")
@@ -249,7 +252,8 @@ func checkAccounts(t *testing.T, a *agent.Agent) {
 	for _, s := range samples.Find("log_capturer_records_accepted_total") {
 		sink := s.Labels["sink"]
 		sum := func(name string) float64 { v, _ := samples.Sum(name, "sink", sink); return v }
-		rest := sum("log_capturer_records_acknowledged_total") + sum("log_capturer_records_dead_lettered_total") + sum("log_capturer_queue_records")
+		rest := sum("log_capturer_records_acknowledged_total") + sum("log_capturer_records_dead_lettered_total") +
+			sum("log_capturer_queue_records") + sum("log_capturer_spool_records") + sum("log_capturer_records_dropped_total")
 		if s.Value != rest {
 			t.Errorf("sink %s: accepted %v records, accounts for %v", sink, s.Value, rest)
 		}

@@ -69,10 +69,11 @@ type Options struct {
 	Logger *slog.Logger
 
 	// patience is how long a stream may take to close, openPatience how long the
-	// request for events may be without an answer; tests shorten them.
-	patience, openPatience time.Duration
-	// files are the options of the set of files, for tests.
-	files tail.SetOptions
+	// request for events may be without an answer, and holdFor how long the log
+	// of an unknown container is held; files are the options of the set of files.
+	// Tests set them.
+	patience, openPatience, holdFor time.Duration
+	files                           tail.SetOptions
 }
 
 // keyPrefix begins the source key of a container.
@@ -223,6 +224,7 @@ func New(opts Options) *Monitor {
 		orphans: map[string]time.Time{},
 	}
 	m.newcomers.ready, m.questions.ready = make(chan struct{}, 1), make(chan struct{}, 1)
+	m.opts.holdFor = cmp.Or(opts.holdFor, holdFor)
 	opts.files.BufferBytes, opts.files.Appeared = record.TailSize+framing.MaxJSONEntry, m.newcomers.appeared
 	m.files = tail.NewSet(opts.files)
 	return m

@@ -215,7 +215,7 @@ func (m *Monitor) learnAnswer(a answer, now time.Time) {
 		// The engine makes the directory before it knows the container, and
 		// tells of one that is gone in events that may still come.
 		e := m.held[a.id]
-		if now.Sub(e.seen) < holdFor {
+		if now.Sub(e.seen) < m.opts.holdFor {
 			e.failures++
 			m.ask(a.id, now.Add(min(askAgain<<min(e.failures, 10), askSeldom)))
 			return

@@ -278,11 +278,11 @@ func TestDockerEventsCanBeCutOff(t *testing.T) {
 // A stream whose context is done hands nothing over: another one may read the
 // container by then.
 func TestNothingIsHandedOverAfterTheEnd(t *testing.T) {
-	s := &stream{sink: noDispatcher{t}, batch: record.NewBatch(&record.Source{}, 10)}
+	s := &intake{sink: noDispatcher{t}, batch: record.NewBatch(&record.Source{}, 10)}
 	s.batch.Append(record.Record{}, []byte("a line"))
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := s.handOver(ctx); !errors.Is(err, context.Canceled) || s.batch != nil {
+	if err := s.handOver(ctx, nil, record.Place{}); !errors.Is(err, context.Canceled) || s.batch != nil {
 		t.Errorf("error %v, batch %v", err, s.batch)
 	}
 }

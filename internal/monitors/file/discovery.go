@@ -87,8 +87,18 @@ func (m *Monitor) find() (found []string, dirs map[string]bool, err error) {
 			}
 		}
 	}
+	m.mu.Lock()
+	followed := make(map[string]bool, len(m.table))
+	for path := range m.table {
+		followed[path] = true
+	}
+	m.mu.Unlock()
 	for path := range seen {
-		if _, _, ok := m.match(path); ok && !m.isRotated(path, seen) {
+		if followed[path] {
+			found = append(found, path)
+			continue
+		}
+		if _, _, ok := m.match(path); ok && !isRotated(path, seen, followed) && !isLink(path, seen, followed) {
 			found = append(found, path)
 		}
 	}
@@ -98,21 +108,20 @@ func (m *Monitor) find() (found []string, dirs map[string]bool, err error) {
 
 // isRotated reports whether a file is what another one was rotated to: one that
 // was found, or that is followed although it is not there at the moment.
-func (m *Monitor) isRotated(path string, found map[string]bool) bool {
+func isRotated(path string, found, followed map[string]bool) bool {
 	dir, name := filepath.Split(path)
-	for _, base := range tail.Bases(name) {
-		live := dir + base
-		if found[live] {
-			return true
-		}
-		m.mu.Lock()
-		_, followed := m.table[live]
-		m.mu.Unlock()
-		if followed {
-			return true
-		}
+	return slices.ContainsFunc(tail.Bases(name), func(base string) bool { return found[dir+base] || followed[dir+base] })
+}
+
+// isLink reports whether a path is another name of a file that was found, or that
+// is followed.
+func isLink(path string, found, followed map[string]bool) bool {
+	info, err := os.Lstat(path)
+	if err != nil || info.Mode()&fs.ModeSymlink == 0 {
+		return false
 	}
-	return false
+	target, err := filepath.EvalSymlinks(path)
+	return err == nil && target != path && (found[target] || followed[target])
 }
 
 // watch has the set tell of what appears in dirs, and in no others.
@@ -173,7 +182,7 @@ func (m *Monitor) add(path string, now time.Time) {
 		return
 	}
 	s := &source{
-		path: path, format: files.Format, maxLine: m.opts.MaxLineBytes, sink: m.opts.Dispatcher, logger: m.logger,
+		path: path, format: files.Format, maxLine: m.opts.MaxLineBytes, sink: m.opts.Dispatcher, lister: &m.lister, logger: m.logger,
 		record: describe(path, m.opts.Host, labels),
 	}
 	m.mu.Lock()

@@ -104,6 +104,7 @@ type Monitor struct {
 	opts   Options
 	logger *slog.Logger
 	set    *tail.Set
+	lister tail.Lister
 	// appeared has a token while there may be files that were not looked at.
 	appeared chan struct{}
 	// dirs are the directories that are watched for new files, and toldProblem
