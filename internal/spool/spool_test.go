@@ -2,6 +2,7 @@ package spool
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"reflect"
 	"strings"
@@ -68,6 +69,15 @@ func TestBatchComesBackWhole(t *testing.T) {
 		b.To.Streams[1] = record.Anchor{Seq: 9, AsOf: 1 << 40, Time: -1, Hash: 1 << 63}
 		in = append(in, b)
 	}
+	derived := record.NewBatch(src, 10)
+	for i := range 3 {
+		derived.AppendDerived(record.Record{Time: int64(i), Ordinal: 1}, []byte("line"), record.Derivation{
+			Origin: record.Anchor{Seq: uint64(i) << 40, AsOf: 3, Last: i == 1, Time: -7, Count: 1 << 31, Hash: 1 << 63}, Level: "warn",
+			Attributes: []record.Attribute{{Name: "n", Value: "1.50", JSON: true}, {Name: "", Value: "text"}}[:i],
+			Labels:     []record.Attribute{{Name: "a", Value: strings.Repeat("b", 1000)}},
+		})
+	}
+	in = append(in, derived)
 	start := [record.NumStreams]int{2, 1}
 	var source *record.Source
 	for _, b := range in {
@@ -90,6 +100,10 @@ func TestBatchComesBackWhole(t *testing.T) {
 		for i := range b.Records {
 			if string(got.Line(&got.Records[i])) != string(b.Line(&b.Records[i])) {
 				t.Errorf("line %d differs", i)
+			}
+			got, want := got.Derivation(&got.Records[i]), b.Derivation(&b.Records[i])
+			if fmt.Sprintf("%+v", got) != fmt.Sprintf("%+v", want) {
+				t.Errorf("record %d: derivation %+v, want %+v", i, got, want)
 			}
 		}
 		if source != nil && source != got.Source {

@@ -4,6 +4,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"log_capturer/internal/pipeline"
 )
 
 // Selection chooses containers by glob patterns, in which * matches any run of
@@ -58,6 +60,9 @@ func (f Filter) excluded(c Info) string {
 		return "excluded by container_monitor.exclude"
 	case !f.Include.empty() && !f.Include.matches(c):
 		return "not in container_monitor.include"
+	}
+	if enabled, said := pipeline.Enabled(c.Labels); said && !enabled {
+		return "turned off by its label " + pipeline.EnableLabel
 	}
 	return ""
 }

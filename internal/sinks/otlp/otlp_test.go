@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -401,6 +402,35 @@ func TestRecords(t *testing.T) {
 	}
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// What a pipeline made of a record is its severity and its attributes.
+func TestDerivedRecords(t *testing.T) {
+	b := record.NewBatch(&record.Source{Key: "container/a"}, 100)
+	b.AppendDerived(record.Record{Time: 7}, []byte("level=warn"), record.Derivation{
+		Level: "error", Attributes: []record.Attribute{{Name: "n", Value: "1.50", JSON: true}}, Labels: []record.Attribute{{Name: "app", Value: "shop"}},
+	})
+	b.AppendDerived(record.Record{Time: 8}, []byte("level=warn"), record.Derivation{})
+	s := newSink(t, Options{URL: "http://127.0.0.1:1", Severity: true})
+	req := &delivery.Request{Parts: []delivery.Part{{Batch: b, To: 2, Streams: record.AllStreams}}}
+	if err := s.encode(req); err != nil {
+		t.Fatal(err)
+	}
+	data, err := decode(req.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, r := range data.ResourceLogs[0].ScopeLogs[0].LogRecords {
+		text := r.SeverityText
+		for _, a := range r.Attributes {
+			text += " " + a.Key + "=" + a.Value.GetStringValue()
+		}
+		got = append(got, text)
+	}
+	if want := []string{"ERROR log.iostream=stdout app=shop n=1.50", "WARN log.iostream=stdout"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

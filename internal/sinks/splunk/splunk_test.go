@@ -429,3 +429,17 @@ func TestEncodingAllocatesNothing(t *testing.T) {
 		}
 	}
 }
+
+// What a pipeline made of a record is in its indexed fields.
+func TestDerivedEvent(t *testing.T) {
+	d := &record.Derivation{
+		Level:      "warn",
+		Attributes: []record.Attribute{{Name: "n", Value: "1.50", JSON: true}},
+		Labels:     []record.Attribute{{Name: "app", Value: `sh"op`}},
+	}
+	got := string(appendEvent(nil, &record.Record{Flags: record.Cut}, []byte("x"), d, &fixed{}))
+	want := `"event":"x","fields":{"cut":"true","level":"warn","app":"sh\"op","n":"1.50"}}` + "\n"
+	if !strings.HasSuffix(got, want) {
+		t.Errorf("got %s, want %s at its end", got, want)
+	}
+}
