@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"log_capturer/internal/health"
 	"log_capturer/internal/record"
 	"log_capturer/internal/tail"
 	"log_capturer/internal/testkit/fakeengine"
@@ -204,4 +205,38 @@ func TestChangeOver(t *testing.T) {
 			t.Errorf("%v changes to %s, want 24 or nearly", n, transport)
 		}
 	}
+}
+
+// TestForcedTransport has containers that can't be read in the way that is
+// forced, and one that can.
+func TestForcedTransport(t *testing.T) {
+	t.Parallel()
+	r, _ := newFileRig(t)
+	r.options.Transport, r.options.ReconcileInterval = TransportFile, 50*time.Millisecond
+	good, other := r.add(fakeengine.Config{}), r.add(fakeengine.Config{LogDriver: "local"})
+	good.say(record.Stdout, time.Now(), "a")
+	other.Append(fakeengine.Line(record.Stdout, time.Now(), "not read"))
+	r.start()
+	r.transport(good, TransportFile)
+	r.complete()
+	r.state(other, "error")
+	r.health(health.Degraded, other.Name(), "json-file")
+	r.unopened()
+	r.stop()
+	r.options.Transport = TransportAPI
+	r.start()
+	r.transport(good, TransportAPI)
+	r.transport(other, TransportAPI)
+	r.eventually("both say why", func() bool {
+		for _, c := range r.monitor.Containers() {
+			if c.TransportReason != "container_monitor.transport is api" {
+				return false
+			}
+		}
+		return true
+	})
+	good.say(record.Stderr, time.Now(), "b")
+	r.eventually("all is read", func() bool {
+		return len(r.recorder.got(0, good.ID(), record.Stderr)) == 1 && len(r.recorder.got(0, other.ID(), record.Stdout)) == 1
+	})
 }
