@@ -240,3 +240,33 @@ func TestForcedTransport(t *testing.T) {
 		return len(r.recorder.got(0, good.ID(), record.Stderr)) == 1 && len(r.recorder.got(0, other.ID(), record.Stdout)) == 1
 	})
 }
+
+// TestFileStartAtEnd leaves out what was written before the agent was there, also
+// what had been rotated by then, and nothing else.
+func TestFileStartAtEnd(t *testing.T) {
+	t.Parallel()
+	r, _ := newFileRig(t)
+	r.options.StartAtEnd = true
+	c := r.add(fakeengine.Config{})
+	old := time.Now().Add(-time.Hour)
+	for range 3 {
+		c.Append(fakeengine.Line(record.Stdout, old, "old"), fakeengine.Line(record.Stderr, old, "old"))
+		c.RotateFile(5)
+	}
+	c.Append(fakeengine.Line(record.Stdout, old, "old"))
+	for range 3 {
+		r.start()
+		r.transport(c, TransportFile)
+		c.say(record.Stdout, time.Now(), "new")
+		r.complete()
+		c.RotateFile(5)
+		c.say(record.Stderr, time.Now(), "new")
+		r.complete()
+		r.healthy()
+		r.stop()
+		c.say(record.Stderr, time.Now(), "while the agent was down")
+	}
+	r.start()
+	r.complete()
+	r.healthy()
+}
