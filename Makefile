@@ -3,7 +3,7 @@
 # How long `make fuzz` runs each fuzz target.
 FUZZTIME ?= 30s
 
-.PHONY: all build test race lint vuln fuzz test-long ci clean
+.PHONY: all build test race lint vuln fuzz test-long test-victorialogs bench bench-vlagent ci clean
 
 all: build test lint
 
@@ -27,6 +27,16 @@ fuzz: ## each fuzz target for FUZZTIME
 
 test-long: ## what may take longer than go test's ten minutes a package
 	FUZZTIME=5m bash .ci/run race fuzz
+
+bench: ## what the agent costs (docs/performance.md); half an hour, and nothing else may run
+	go run ./tests/load/bench -keep catchup-file catchup-api steady idle api-rotation scale
+
+bench-vlagent: ## the same files through vlagent, which is built for it
+	cd tests/load/vlagent && go build -o ../../../bin/vlagent github.com/VictoriaMetrics/VictoriaLogs/app/vlagent
+	PATH="$(CURDIR)/bin:$$PATH" go run ./tests/load/bench -keep compare
+
+test-victorialogs: ## the sinks against a real VictoriaLogs
+	bash .ci/run victorialogs
 
 ci: ## all that CI does
 	bash .ci/run

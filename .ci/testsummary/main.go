@@ -1,5 +1,10 @@
-// Command testsummary reads the output of go test -json, shows it the way go
-// test does, and counts.
+// Command testsummary runs go test -json, shows its output the way go test does,
+// and counts:
+//
+//	testsummary [flags] go test -json [-race ...] -- ./...
+//
+// What stands before the "--" is also how a test that failed is run once more
+// (see again), unless -again=false.
 //
 // It shows each package's closing line when the package ends, and the output of
 // tests that failed. At the end it writes all closing lines again, with a line
@@ -17,6 +22,7 @@ import (
 	"io"
 	"os"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -36,15 +42,28 @@ type summary struct {
 	passed  []string
 	failed  []string
 	skipped []string
+	flaky   []string // failed, and passed when they ran again
 }
+
+func newSummary(out io.Writer) *summary { return &summary{out: out, output: map[string][]string{}} }
 
 func main() {
 	closing := flag.String("closing", "", "file for the closing lines")
 	require := flag.String("require", "", "regular expressions, by spaces; a test must have passed for each")
+	again := flag.Bool("again", true, "run tests that failed once more")
 	flag.Parse()
-	s := &summary{out: os.Stdout, output: map[string][]string{}}
-	if err := s.read(os.Stdin); err != nil {
-		fmt.Fprintln(os.Stderr, "read test output:", err)
+	command, packages, ok := split(flag.Args())
+	if !ok {
+		fmt.Fprintln(os.Stderr, "usage: testsummary [flags] go test -json [flags] -- PACKAGES")
+		os.Exit(2)
+	}
+	s := newSummary(os.Stdout)
+	err := s.run(command[0], append(slices.Clone(command[1:]), packages...))
+	if err == nil && *again {
+		err = s.again(command)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 	for _, missing := range s.missing(strings.Fields(*require)) {
@@ -61,6 +80,15 @@ func main() {
 	if len(s.failed) > 0 || len(s.skipped) > 0 || len(s.passed) == 0 {
 		os.Exit(1)
 	}
+}
+
+// split parts the command from the packages behind "--".
+func split(args []string) (command, packages []string, ok bool) {
+	i := slices.Index(args, "--")
+	if i < 1 || i == len(args)-1 {
+		return nil, nil, false
+	}
+	return args[:i], args[i+1:], true
 }
 
 // read reads events to the end. Lines that are none are shown.
@@ -176,6 +204,9 @@ func (s *summary) report() string {
 	}
 	for _, name := range s.skipped {
 		fmt.Fprintf(&b, "skipped: %s\n", name)
+	}
+	for _, name := range s.flaky {
+		fmt.Fprintf(&b, "FLAKY: %s failed, and passed when it ran again\n", name)
 	}
 	if len(s.failed) > 0 {
 		b.WriteString("FAIL\n")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"strings"
 	"testing"
 
@@ -19,7 +20,7 @@ func TestSummary(t *testing.T) {
 	f := func(name, input, wantReport string, wantShown ...string) {
 		t.Run(name, func(t *testing.T) {
 			var shown strings.Builder
-			s := &summary{out: &shown, output: map[string][]string{}}
+			s := newSummary(&shown)
 			if err := s.read(strings.NewReader(input)); err != nil {
 				t.Fatal(err)
 			}
@@ -71,4 +72,31 @@ func TestRequired(t *testing.T) {
 	if missing := s.missing([]string{"PlantedLeak", "Other", "Gone$"}); strings.Join(missing, " ") != "Other Gone$" {
 		t.Errorf("missing: %v", missing)
 	}
+}
+
+// TestAgain runs a shell in place of go test: it fails for a test until a file
+// is there, which it makes.
+func TestAgain(t *testing.T) {
+	f := func(name string, failed []string, script string, wantFailed, wantFlaky int) {
+		t.Run(name, func(t *testing.T) {
+			t.Chdir(t.TempDir())
+			s := newSummary(io.Discard)
+			s.failed = failed
+			if err := s.again([]string{"sh", "-c", script}); err != nil {
+				t.Fatal(err)
+			}
+			if len(s.failed) != wantFailed || len(s.flaky) != wantFlaky {
+				t.Errorf("failed %v, flaky %v, want %d and %d", s.failed, s.flaky, wantFailed, wantFlaky)
+			}
+		})
+	}
+	quote := func(s string) string { return "printf '%s' '" + s + "'" }
+	passes, fails := quote(ev("pass", "TestA", "")), quote(ev("fail", "TestA", ""))
+	f("passes the second time", []string{"m/a TestA/x", "m/a TestA"}, passes, 0, 1)
+	f("fails again", []string{"m/a TestA"}, fails, 1, 0)
+	f("one of two fails again", []string{"m/a TestA", "m/b TestB"}, passes, 1, 1)
+	f("does not run the second time", []string{"m/a TestA"}, "true", 1, 0)
+	f("passes, and the command fails", []string{"m/a TestA"}, passes+"; exit 1", 1, 0)
+	f("a package is final", []string{"m/a"}, passes, 1, 0)
+	f("too many", []string{"m/a TestA", "m/a TestB", "m/a TestC", "m/a TestD"}, passes, 4, 0)
 }

@@ -22,14 +22,17 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"log_capturer/internal/config"
+	"log_capturer/internal/cursors"
 	"log_capturer/internal/deadletter"
 	"log_capturer/internal/delivery"
 	"log_capturer/internal/dispatcher"
 	"log_capturer/internal/glob"
 	"log_capturer/internal/health"
 	"log_capturer/internal/lifetime"
+	"log_capturer/internal/livetail"
 	"log_capturer/internal/monitors/container"
 	"log_capturer/internal/monitors/file"
+	"log_capturer/internal/monitors/kafka"
 	"log_capturer/internal/positions"
 	"log_capturer/internal/selfwatch"
 	"log_capturer/internal/server"
@@ -39,29 +42,44 @@ import (
 // app holds the parts of a running agent.
 type app struct {
 	config      *config.Config
+	stdout      io.Writer
 	logger      *slog.Logger
 	host        string
 	started     time.Time
 	journal     *positions.Journal
-	deadLetters *deadletter.File
+	deadLetters *deadletter.Store
+	replayer    *deadletter.Replayer
 	sinks       []*sink
 	dispatcher  *dispatcher.Dispatcher
+	tail        *livetail.Hub
 	engine      *container.Docker
 	monitor     *container.Monitor
 	files       *file.Monitor
+	kafka       *kafka.Monitor
 	registry    *prometheus.Registry
 	server      *server.Server
+	reporters   []health.Reporter
+	watcher     *selfwatch.Watcher
+	overdue     *lifetime.Watch
+	recent      *selfwatch.Recent
 }
 
 // Run runs the agent until ctx is done, or until it can't go on.
 func Run(ctx context.Context, cfg *config.Config, stdout io.Writer, logger *slog.Logger) error {
-	a := &app{config: cfg, logger: logger, started: time.Now()}
+	saveMemory()
+	a := newApp(cfg, stdout, logger)
 	defer a.close()
 	if err := a.make(); err != nil {
 		return err
 	}
-	a.greet(stdout)
-	return a.run(ctx)
+	a.greet(a.greeted(stdout))
+	return a.run(lifetime.WithWatch(ctx, a.overdue))
+}
+
+func newApp(cfg *config.Config, stdout io.Writer, logger *slog.Logger) *app {
+	recent := &selfwatch.Recent{}
+	logger = recent.Keep(logger)
+	return &app{config: cfg, stdout: stdout, logger: logger, started: time.Now(), recent: recent, overdue: lifetime.NewWatch(logger)}
 }
 
 // make makes all parts, and starts none.
@@ -79,7 +97,9 @@ func (a *app) make() error {
 	if a.journal, err = positions.Open(filepath.Join(cfg.DataDir, "positions"), positions.Options{Logger: a.logger}); err != nil {
 		return err
 	}
-	if a.deadLetters, err = deadletter.Open(filepath.Join(cfg.DataDir, "dead-letters.jsonl")); err != nil {
+	if a.deadLetters, err = deadletter.OpenStore(filepath.Join(cfg.DataDir, DeadLettersDir), deadletter.Options{
+		MaxBytes: int64(cfg.DeadLetters.MaxBytes), MaxAge: time.Duration(cfg.DeadLetters.MaxAge), Logger: a.logger,
+	}); err != nil {
 		return err
 	}
 	for _, c := range cfg.Sinks {
@@ -89,11 +109,19 @@ func (a *app) make() error {
 		}
 		a.sinks = append(a.sinks, s)
 	}
+	a.warnOfSpools()
 	deliveries := make([]*delivery.Delivery, 0, len(a.sinks))
+	targets := make([]deadletter.Target, 0, len(a.sinks))
 	for _, s := range a.sinks {
 		deliveries = append(deliveries, s.delivery)
+		targets = append(targets, s.delivery)
 	}
 	a.dispatcher = dispatcher.New(deliveries)
+	a.tail = livetail.New()
+	a.replayer, err = deadletter.NewReplayer(a.deadLetters, a.journal, delivery.CursorPrefix, targets, a.logger)
+	if err != nil {
+		return err
+	}
 	if cfg.ContainerMonitor.Enabled {
 		if err := a.makeMonitor(); err != nil {
 			return err
@@ -101,6 +129,11 @@ func (a *app) make() error {
 	}
 	if cfg.FileMonitor.Enabled && len(cfg.FileMonitor.Files) > 0 {
 		if err := a.makeFileMonitor(); err != nil {
+			return err
+		}
+	}
+	if cfg.KafkaSource.Enabled {
+		if err := a.makeKafkaSource(); err != nil {
 			return err
 		}
 	}
@@ -114,11 +147,12 @@ func (a *app) makeMonitor() error {
 		return err
 	}
 	a.monitor = container.New(container.Options{
-		Engine: a.engine, Dispatcher: a.dispatcher, Host: a.host,
+		Engine: a.engine, Dispatcher: tapped{a.dispatcher, a.tail}, Host: a.host,
 		Filter: container.Filter{
 			Include: container.Selection(c.Include), Exclude: container.Selection(c.Exclude),
 			Self: container.SelfID(),
 		},
+		Transport: container.Transport(c.Transport), DataRoot: c.DataRoot,
 		StartAtEnd: c.StartAt == "end", MaxStreams: c.MaxStreams,
 		RotationInterval:  time.Duration(c.RotationInterval),
 		HeartbeatInterval: time.Duration(c.HeartbeatInterval),
@@ -137,7 +171,7 @@ func (a *app) makeFileMonitor() error {
 		return fmt.Errorf("find data_dir: %w", err)
 	}
 	options := file.Options{
-		Dispatcher: a.dispatcher, Host: a.host, Own: own,
+		Dispatcher: tapped{a.dispatcher, a.tail}, Host: a.host, Own: own,
 		ScanInterval: time.Duration(c.ScanInterval), RotateWait: time.Duration(c.RotateWait),
 		MaxOpenFiles: c.MaxOpenFiles, MaxLineBytes: int(c.MaxLineBytes),
 		PositionRetention: time.Duration(c.PositionRetention),
@@ -173,11 +207,28 @@ func compileAll(texts []string, compile func(string) (*glob.Pattern, error)) ([]
 	return patterns, nil
 }
 
+func (a *app) makeKafkaSource() error {
+	c := a.config.KafkaSource
+	var err error
+	a.kafka, err = kafka.New(kafka.Options{
+		Client: kafkaClient(c.Brokers, c.Login), Topics: c.Topics, Group: c.Group,
+		StartAtEnd:     c.StartAt == config.StartAtEnd,
+		Messages:       kafka.Messages{Text: c.Format == "text", Time: c.TimeField, Line: c.LineField},
+		CommitInterval: time.Duration(c.CommitInterval), CustodyWait: time.Duration(c.CustodyWait),
+		Dispatcher: tapped{a.dispatcher, a.tail}, Logger: a.logger,
+	})
+	if err != nil {
+		return fmt.Errorf("make kafka_source: %w", err)
+	}
+	return nil
+}
+
 // knownSources returns the keys of all sources that have positions.
 func (a *app) knownSources() []string {
 	var keys []string
 	for key := range a.journal.All(delivery.CursorPrefix) {
-		if _, source, ok := strings.Cut(strings.TrimPrefix(key, delivery.CursorPrefix), "/"); ok {
+		_, source, ok := strings.Cut(strings.TrimPrefix(key, delivery.CursorPrefix), "/")
+		if ok && !strings.HasPrefix(source, deadletter.SourcePrefix) {
 			keys = append(keys, source)
 		}
 	}
@@ -186,10 +237,10 @@ func (a *app) knownSources() []string {
 
 func (a *app) makeServer() error {
 	cfg := a.config
-	watcher := selfwatch.New(build())
+	a.makeWatcher()
 	a.registry = prometheus.NewRegistry()
-	reporters := []health.Reporter{a.journal, a.deadLetters}
-	a.registry.MustRegister(watcher, a.journal, a.deadLetters)
+	reporters := []health.Reporter{a.journal, a.deadLetters, a.watcher}
+	a.registry.MustRegister(a.watcher, a.journal, a.deadLetters)
 	for _, s := range a.sinks {
 		a.registry.MustRegister(s.delivery)
 		reporters = append(reporters, s.delivery)
@@ -208,6 +259,11 @@ func (a *app) makeServer() error {
 		a.registry.MustRegister(a.files)
 		reporters = append(reporters, a.files)
 	}
+	if a.kafka != nil {
+		a.registry.MustRegister(a.kafka)
+		reporters = append(reporters, a.kafka)
+	}
+	a.reporters = reporters
 	listen := func(l config.Listener) string {
 		if !l.Enabled {
 			return ""
@@ -218,7 +274,9 @@ func (a *app) makeServer() error {
 	a.server, err = server.New(server.Options{
 		API: listen(cfg.Server), Metrics: listen(cfg.Metrics), Pprof: listen(cfg.Pprof),
 		Registry: a.registry, Reporters: reporters, Ready: a.ready,
-		Status: a.status, Containers: a.containers, Files: a.listFiles, Logger: a.logger,
+		Status: a.status, Containers: a.containers, Files: a.listFiles, Tail: a.tail, DeadLetters: letters{a}, Logger: a.logger,
+		Leaks: func() any { return a.watcher.Leaks() }, SupportBundle: a.supportBundle,
+		Positions: func() (cursors.Export, error) { return cursors.Take(a.journal) },
 	})
 	return err
 }
@@ -227,18 +285,24 @@ func (a *app) makeServer() error {
 func (a *app) run(ctx context.Context) error {
 	endpoints := lifetime.NewGroup(context.WithoutCancel(ctx))
 	endpoints.Go("server", a.server.Run)
+	endpoints.Go("selfwatch", a.watcher.Run)
 	keeping := lifetime.NewGroup(context.WithoutCancel(ctx))
 	keeping.Go("positions", a.journal.Run)
 	sinks := lifetime.NewGroup(context.WithoutCancel(ctx))
 	for _, s := range a.sinks {
 		sinks.Go("delivery", s.delivery.Run)
 	}
+	keeping.Go("dead_letters", a.deadLetters.Run)
 	sources := lifetime.NewGroup(ctx)
+	sources.Go("dead_letters", a.replayer.Run)
 	if a.monitor != nil {
 		sources.Go("container_monitor", a.monitor.Run)
 	}
 	if a.files != nil {
 		sources.Go("file_monitor", a.files.Run)
+	}
+	if a.kafka != nil {
+		sources.Go("kafka_source", a.kafka.Run)
 	}
 
 	var err error

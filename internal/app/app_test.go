@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"os"
@@ -17,6 +18,7 @@ import (
 
 	"log_capturer/internal/archtest"
 	"log_capturer/internal/config"
+	"log_capturer/internal/positions"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -30,10 +32,11 @@ func configured(t *testing.T) *config.Config {
 data_dir: %s
 container_monitor: {docker_host: "unix://%s/no.sock"}
 file_monitor: {files: [{include: ["%s/*.log"]}]}
+kafka_source: {enabled: true, brokers: ["127.0.0.1:1"], topics: [logs], custody_wait: 10ms}
 sinks:
   - {type: local_file, name: all}
   - {type: local_file, name: errors, path: "{data_dir}/streams/{stream}.log"}
-  - {type: loki, url: "http://127.0.0.1:1"}
+  - {type: loki, url: "http://127.0.0.1:1", spool: {max_bytes: 100MiB}}
 server: {listen: "127.0.0.1:0"}
 metrics: {listen: "127.0.0.1:0"}
 pprof: {listen: "127.0.0.1:0"}
@@ -44,11 +47,57 @@ pprof: {listen: "127.0.0.1:0"}
 	return cfg
 }
 
+// A sink of every type can be made from its configuration, and says where it
+// delivers to without a secret.
+func TestEveryTypeOfSink(t *testing.T) {
+	tested := map[string]bool{}
+	f := func(typ, keys, where string) {
+		t.Helper()
+		tested[typ] = true
+		cfg, err := config.Parse("test.yaml", fmt.Appendf(nil, "sinks: [{type: %s%s}]", typ, keys), func(string) (string, bool) { return "", false })
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := &app{config: cfg, stdout: io.Discard, logger: quiet()}
+		cfg.DataDir = t.TempDir()
+		if a.journal, err = positions.Open(filepath.Join(cfg.DataDir, "positions"), positions.Options{Logger: a.logger}); err != nil {
+			t.Fatal(err)
+		}
+		defer a.close()
+		s, err := a.makeSink(cfg.Sinks[0])
+		if err != nil {
+			t.Fatalf("%s: %v", typ, err)
+		}
+		a.sinks = append(a.sinks, s)
+		if got := destination(s.config, "/data"); got != where {
+			t.Errorf("destination of %s: %q, want %q", typ, got, where)
+		}
+		if greets := a.greeted(io.Discard) == io.Discard; greets != (typ != config.TypeStdout) {
+			t.Errorf("%s: the greeting goes to the standard output: %t", typ, greets)
+		}
+	}
+	f("local_file", "", "files /data/logs/{source}.log")
+	f("loki", `, url: "http://127.0.0.1:1"`, "loki at http://127.0.0.1:1")
+	f("elasticsearch", `, urls: ["http://127.0.0.1:1", "http://127.0.0.1:2/x?a=b"], api_key: k`, "elasticsearch at http://127.0.0.1:1, http://127.0.0.1:2/x")
+	f("elasticsearch", `, cloud_id: "a:Zm91bmQuaW8kYWJj"`, "elasticsearch in Elastic Cloud")
+	f("splunk", `, url: "http://127.0.0.1:1", token: s3cret`, "splunk at http://127.0.0.1:1")
+	f("splunk", `, url: "http://127.0.0.1:1", token: s3cret, endpoint: raw, acknowledge: true`, "splunk at http://127.0.0.1:1")
+	f("otlp", `, url: "http://127.0.0.1:1", protocol: grpc`, "otlp at http://127.0.0.1:1")
+	f("kafka", `, brokers: ["127.0.0.1:1"], use_tls: true, sasl: {mechanism: plain, username: u, password: p}`, "kafka topic logs at 127.0.0.1:1")
+	f("http", `, url: "http://127.0.0.1:1/a?key=s3cret", basic_auth: {username: u, password: p}, headers: {A: b}`, "http at http://127.0.0.1:1/a")
+	f("stdout", ", format: text", "stdout")
+	for _, typ := range config.SinkTypes() {
+		if !tested[typ] {
+			t.Errorf("no sink of type %s was made", typ)
+		}
+	}
+}
+
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // What the agent shows is well-formed, and is what docs/metrics.md says.
 func TestMetrics(t *testing.T) {
-	a := &app{config: configured(t), logger: quiet(), started: time.Now()}
+	a := newApp(configured(t), io.Discard, quiet())
 	defer a.close()
 	if err := a.make(); err != nil {
 		t.Fatal(err)
@@ -69,8 +118,11 @@ func TestMetrics(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// These appear with the first attempt and the first refusal.
-	err = archtest.CheckMetricsDoc(string(doc), a.registry, "log_capturer_delivery_attempts_total", "log_capturer_records_refused_total")
+	// These appear with the first attempt, the first refusal, and after the
+	// warm-up.
+	err = archtest.CheckMetricsDoc(string(doc), a.registry, "log_capturer_delivery_attempts_total", "log_capturer_records_refused_total",
+		"log_capturer_goroutine_growth", "log_capturer_open_fd_growth", "log_capturer_memory_growth_bytes",
+		"log_capturer_dead_letters", "log_capturer_dead_letters_given_up_total")
 	if err != nil {
 		t.Error(err)
 	}
@@ -120,7 +172,7 @@ func TestRunFails(t *testing.T) {
 		}
 	})
 	f("another agent has the data", "in use", func(t *testing.T, cfg *config.Config) {
-		other := &app{config: cfg, logger: quiet(), started: time.Now()}
+		other := newApp(cfg, io.Discard, quiet())
 		if err := other.make(); err != nil {
 			t.Fatal(err)
 		}
@@ -130,6 +182,6 @@ func TestRunFails(t *testing.T) {
 		})
 	})
 	f("no such certificate", "ca.pem", func(_ *testing.T, cfg *config.Config) {
-		cfg.Sinks[2].Loki.TLS.CAFile = "ca.pem"
+		cfg.Sinks[2].Loki.Connection.TLS.CAFile = "ca.pem"
 	})
 }

@@ -2,6 +2,9 @@ package app
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -10,8 +13,18 @@ import (
 	"log_capturer/internal/delivery"
 	"log_capturer/internal/health"
 	"log_capturer/internal/httpclient"
+	"log_capturer/internal/jsondoc"
+	"log_capturer/internal/kafkaclient"
+	"log_capturer/internal/sinks/elasticsearch"
+	"log_capturer/internal/sinks/httpjson"
+	"log_capturer/internal/sinks/kafka"
 	"log_capturer/internal/sinks/localfile"
 	"log_capturer/internal/sinks/loki"
+	"log_capturer/internal/sinks/otlp"
+	"log_capturer/internal/sinks/splunk"
+	"log_capturer/internal/sinks/stdout"
+	"log_capturer/internal/spool"
+	"log_capturer/internal/vfs"
 )
 
 // sink is a configured destination: what brings records to it, and what else
@@ -23,7 +36,9 @@ type sink struct {
 	// besides those of its delivery.
 	collector prometheus.Collector
 	reporter  health.Reporter
-	close     func()
+	// checker is nil for a sink that cannot tell whether its destination works.
+	checker delivery.Checker
+	close   func()
 }
 
 // makeSink makes the sink that c describes.
@@ -55,15 +70,81 @@ func (a *app) makeSink(c config.Sink) (*sink, error) {
 			Name: c.Name, URL: c.Loki.URL, Encoding: loki.Encoding(c.Loki.Encoding),
 			Labels: c.Loki.Labels, StructuredMetadata: c.Loki.StructuredMetadata,
 			Tenant: c.Loki.Tenant, StreamsPerPush: c.Loki.StreamsPerPush,
-			Client: clientOptions(c), Logger: logger,
+			Client: clientOptions(c.Loki.Auth, c.Loki.Connection, c.Delivery), Logger: logger,
 		})
 		if err != nil {
 			return nil, err
 		}
 		target, s.close = push, push.Close
+	case config.TypeElasticsearch:
+		client := clientOptions(c.Elasticsearch.Auth, c.Elasticsearch.Connection, c.Delivery)
+		withToken(&client, "ApiKey", c.Elasticsearch.APIKey, c.Elasticsearch.APIKeyFile)
+		bulk, err := elasticsearch.New(elasticsearch.Options{
+			URLs: c.Elasticsearch.URLs, CloudID: c.Elasticsearch.CloudID, Index: c.Elasticsearch.Index,
+			Pipeline: c.Elasticsearch.Pipeline, Documents: documents(c.Elasticsearch.Documents),
+			Gzip: c.Elasticsearch.Compress == "gzip", Client: client, Logger: logger,
+		})
+		if err != nil {
+			return nil, err
+		}
+		target, s.close = bulk, bulk.Close
+	case config.TypeKafka:
+		k := c.Kafka
+		client := kafkaClient(k.Brokers, k.Login)
+		client.RequestTimeout = time.Duration(k.RequestTimeout)
+		produce, err := kafka.New(kafka.Options{
+			Client: client, Topic: k.Topic, Key: k.Key, Text: k.Format == "text", Documents: documents(k.Documents),
+			Compression: k.Compression, MaxMessageBytes: int(k.MaxMessageBytes), CreateTopics: k.CreateTopics,
+			Logger: logger,
+		})
+		if err != nil {
+			return nil, err
+		}
+		target = produce
+	case config.TypeSplunk:
+		client := clientOptions(config.HTTPAuth{}, c.Splunk.Connection, c.Delivery)
+		withToken(&client, "Splunk", c.Splunk.Token, c.Splunk.TokenFile)
+		events, err := splunk.New(splunk.Options{
+			URL: c.Splunk.URL, Endpoint: splunk.Endpoint(c.Splunk.Endpoint), Acknowledge: c.Splunk.Acknowledge,
+			PollInterval: time.Duration(c.Splunk.PollInterval), Channel: c.Splunk.Channel,
+			Host: c.Splunk.Host, Source: c.Splunk.Source, SourceType: c.Splunk.SourceType, Index: c.Splunk.Index,
+			Fields: c.Splunk.Fields, Gzip: c.Splunk.Compress == "gzip", Client: client, Logger: logger,
+		})
+		if err != nil {
+			return nil, err
+		}
+		target, s.close = events, events.Close
+	case config.TypeOTLP:
+		export, err := otlp.New(otlp.Options{
+			URL: c.OTLP.URL, Protocol: otlp.Protocol(c.OTLP.Protocol), Resource: c.OTLP.ResourceAttributes,
+			Severity: c.OTLP.Severity, UID: c.OTLP.RecordUID, Gzip: c.OTLP.Compress == "gzip",
+			Client: clientOptions(c.OTLP.Auth, c.OTLP.Connection, c.Delivery), Logger: logger,
+		})
+		if err != nil {
+			return nil, err
+		}
+		target, s.close = export, export.Close
+	case config.TypeHTTP:
+		post, err := httpjson.New(httpjson.Options{
+			URL: c.HTTP.URL, Documents: documents(c.HTTP.Documents), Gzip: c.HTTP.Compress == "gzip",
+			Client: clientOptions(c.HTTP.Auth, c.HTTP.Connection, c.Delivery), Logger: logger,
+		})
+		if err != nil {
+			return nil, err
+		}
+		target, s.close = post, post.Close
+	case config.TypeStdout:
+		out, err := stdout.New(stdout.Options{
+			Text: c.Stdout.Format == "text", Documents: documents(c.Stdout.Documents), Out: a.stdout,
+		})
+		if err != nil {
+			return nil, err
+		}
+		target = out
 	default:
 		return nil, fmt.Errorf("no such type %q", c.Type) // validation lets none through
 	}
+	s.checker, _ = target.(delivery.Checker)
 	d := c.Delivery
 	s.delivery = delivery.New(delivery.Options{
 		Name: c.Name, Sink: target, Journal: a.journal, DeadLetters: a.deadLetters,
@@ -72,34 +153,112 @@ func (a *app) makeSink(c config.Sink) (*sink, error) {
 		Timeout: time.Duration(d.Timeout), MinBackoff: time.Duration(d.MinBackoff), MaxBackoff: time.Duration(d.MaxBackoff),
 		Logger: a.logger,
 	})
+	if err := a.useSpool(s); err != nil {
+		s.close()
+		return nil, err
+	}
 	return s, nil
 }
 
-// clientOptions maps a sink's HTTP settings.
-func clientOptions(c config.Sink) httpclient.Options {
-	l := c.Loki
-	options := httpclient.Options{
-		BearerToken: l.BearerToken.Reveal(),
-		TLS: httpclient.TLS{
-			CAFile: l.TLS.CAFile, CertFile: l.TLS.CertFile, KeyFile: l.TLS.KeyFile,
-			ServerName: l.TLS.ServerName, InsecureSkipVerify: l.TLS.InsecureSkipVerify,
-		},
-		Headers:      map[string]string{},
-		MaxIdleConns: c.Delivery.Concurrency,
-	}
-	if l.BearerTokenFile != "" {
-		// The client reads the file again when the token in it is rotated.
-		options.BearerToken, options.BearerTokenFile = "", l.BearerTokenFile
-	}
-	if l.BasicAuth != nil {
-		options.BasicAuth = &httpclient.BasicAuth{Username: l.BasicAuth.Username}
-		if l.BasicAuth.PasswordFile != "" {
-			options.BasicAuth.PasswordFile = l.BasicAuth.PasswordFile
-		} else {
-			options.BasicAuth.Password = l.BasicAuth.Password.Reveal()
+// documents maps what documents look like.
+func documents(d config.Documents) jsondoc.Options {
+	return jsondoc.Options{Time: d.TimeField, Line: d.LineField, ID: d.IDField, Fields: d.Fields}
+}
+
+// kafkaClient maps how brokers are reached.
+func kafkaClient(brokers []string, l config.KafkaLogin) kafkaclient.Options {
+	o := kafkaclient.Options{Brokers: brokers}
+	if l.SASL.Mechanism != "none" {
+		o.SASL = &kafkaclient.SASL{Mechanism: l.SASL.Mechanism, Username: l.SASL.Username, PasswordFile: l.SASL.PasswordFile}
+		if o.SASL.PasswordFile == "" {
+			o.SASL.Password = l.SASL.Password.Reveal()
 		}
 	}
-	for name, value := range l.Headers {
+	if l.UseTLS {
+		t := httpclient.TLS(l.TLS)
+		o.TLS = &t
+	}
+	return o
+}
+
+// withToken sets a token that has a scheme of its own, where there is one.
+func withToken(o *httpclient.Options, scheme string, token config.Secret, file string) {
+	switch {
+	case file != "":
+		o.TokenScheme, o.BearerTokenFile = scheme, file
+	case !token.IsZero():
+		o.TokenScheme, o.BearerToken = scheme, token.Reveal()
+	}
+}
+
+// spoolDir returns the directory of all spools.
+func (a *app) spoolDir() string { return filepath.Join(a.config.DataDir, SpoolDir) }
+
+// useSpool gives the sink its spool: if one is configured, or if one that was
+// turned off still holds something.
+func (a *app) useSpool(s *sink) error {
+	c := s.config
+	opened, err := spool.Open(filepath.Join(a.spoolDir(), c.Name), spool.Options{
+		MaxBytes: int64(c.Spool.MaxBytes), Committed: delivery.SpoolCommitted(a.journal, c.Name),
+		Logger: a.logger.With("sink", c.Name),
+	})
+	if err != nil {
+		return err
+	}
+	emptyOnly := c.Spool.MaxBytes == 0
+	if emptyOnly && opened.Stats().Segments == 0 {
+		return opened.Close()
+	}
+	closeSink := s.close
+	s.close = func() {
+		closeSink()
+		a.closed("spool", opened.Close())
+	}
+	return s.delivery.UseSpool(delivery.SpoolOptions{
+		Spool: opened, SyncJournal: a.journal.Sync,
+		EmptyOnly: emptyOnly, DropOldest: c.Spool.WhenFull == "drop_oldest",
+	})
+}
+
+// warnOfSpools tells of spools whose sinks are not configured any more.
+func (a *app) warnOfSpools() {
+	entries, err := os.ReadDir(a.spoolDir())
+	if err != nil {
+		return // most often because there is none
+	}
+	for _, e := range entries {
+		if slices.ContainsFunc(a.sinks, func(s *sink) bool { return s.config.Name == e.Name() }) {
+			continue
+		}
+		dir := filepath.Join(a.spoolDir(), e.Name())
+		if held, err := spool.Held(vfs.OS{}, dir); err != nil || held > 0 {
+			a.logger.Warn("spool_without_sink", "dir", dir, "records", held, "error", err,
+				"hint", "configure a sink of this name to deliver them, or remove the directory to give them up")
+		}
+	}
+}
+
+// clientOptions maps a sink's HTTP settings.
+func clientOptions(auth config.HTTPAuth, c config.Connection, d config.Delivery) httpclient.Options {
+	options := httpclient.Options{
+		BearerToken:  auth.BearerToken.Reveal(),
+		TLS:          httpclient.TLS(c.TLS),
+		Headers:      map[string]string{},
+		MaxIdleConns: d.Concurrency,
+	}
+	if auth.BearerTokenFile != "" {
+		// The client reads the file again when the token in it is rotated.
+		options.BearerToken, options.BearerTokenFile = "", auth.BearerTokenFile
+	}
+	if auth.BasicAuth != nil {
+		options.BasicAuth = &httpclient.BasicAuth{Username: auth.BasicAuth.Username}
+		if auth.BasicAuth.PasswordFile != "" {
+			options.BasicAuth.PasswordFile = auth.BasicAuth.PasswordFile
+		} else {
+			options.BasicAuth.Password = auth.BasicAuth.Password.Reveal()
+		}
+	}
+	for name, value := range c.Headers {
 		options.Headers[name] = value.Reveal()
 	}
 	return options

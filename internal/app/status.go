@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"runtime/debug"
 	"strings"
@@ -45,6 +46,9 @@ func (a *app) greet(w io.Writer) {
 			say("  captures  files %s", strings.Join(set.Include, ", "))
 		}
 	}
+	if a.kafka != nil {
+		say("  reads     topics %s of %s", strings.Join(a.config.KafkaSource.Topics, ", "), strings.Join(a.config.KafkaSource.Brokers, ", "))
+	}
 	for _, s := range a.sinks {
 		say("  delivers  %s: %s", s.config.Name, destination(s.config, a.config.DataDir))
 	}
@@ -57,12 +61,49 @@ func (a *app) greet(w io.Writer) {
 	}
 }
 
+// greeted returns where the greeting goes: to stdout, unless a sink has that to
+// itself.
+func (a *app) greeted(stdout io.Writer) io.Writer {
+	for _, s := range a.sinks {
+		if s.config.Stdout != nil {
+			return os.Stderr
+		}
+	}
+	return stdout
+}
+
 // destination says where a sink's records go, for people.
 func destination(c config.Sink, dataDir string) string {
-	if c.LocalFile != nil {
+	switch {
+	case c.LocalFile != nil:
 		return "files " + strings.ReplaceAll(c.LocalFile.Path, "{data_dir}", dataDir)
+	case c.Loki != nil:
+		return c.Type + " at " + c.Loki.URL
+	case c.Elasticsearch != nil:
+		if c.Elasticsearch.CloudID != "" {
+			return c.Type + " in Elastic Cloud"
+		}
+		var hosts []string
+		for _, u := range c.Elasticsearch.URLs {
+			hosts = append(hosts, withoutQuery(u))
+		}
+		return c.Type + " at " + strings.Join(hosts, ", ")
+	case c.Splunk != nil:
+		return c.Type + " at " + withoutQuery(c.Splunk.URL)
+	case c.OTLP != nil:
+		return c.Type + " at " + withoutQuery(c.OTLP.URL)
+	case c.Kafka != nil:
+		return c.Type + " topic " + c.Kafka.Topic + " at " + strings.Join(c.Kafka.Brokers, ", ")
+	case c.HTTP != nil:
+		return c.Type + " at " + withoutQuery(c.HTTP.URL)
 	}
-	return c.Type + " at " + c.Loki.URL
+	return c.Type
+}
+
+// withoutQuery returns an address without its query, which may hold a key.
+func withoutQuery(address string) string {
+	address, _, _ = strings.Cut(address, "?")
+	return address
 }
 
 // status returns the facts about the agent for the API.
@@ -77,7 +118,18 @@ func (a *app) status() server.Status {
 		StartedAt: a.started, DataDir: dir, Host: a.host,
 	}
 	for _, sink := range a.sinks {
-		s.Sinks = append(s.Sinks, server.Sink{Name: sink.config.Name, Type: sink.config.Type})
+		accounts, load := sink.delivery.Accounts(), sink.delivery.Load()
+		s.Sinks = append(s.Sinks, server.Sink{
+			Name: sink.config.Name, Type: sink.config.Type,
+			Accepted: accounts.Accepted, Acknowledged: accounts.Acknowledged,
+			DeadLettered: accounts.DeadLettered, InMemory: accounts.InMemory,
+			QueueBytes: load.Bytes, QueueCapacityBytes: load.Capacity, FailedAttempts: load.FailedAttempts,
+		})
+	}
+	usage := a.watcher.Usage()
+	s.Process = server.Process{
+		Goroutines: usage.Goroutines, OpenFDs: usage.OpenFDs,
+		ResidentBytes: usage.ResidentBytes, CPUSeconds: usage.CPU.Seconds(),
 	}
 	return s
 }
@@ -119,12 +171,9 @@ func (a *app) containers() []server.Container {
 	for _, c := range a.monitor.Containers() {
 		out := server.Container{
 			ID: c.ID, Name: c.Name, Image: c.Image, State: server.State(c.State), Reason: c.Reason,
-			LagSeconds: c.Lag.Seconds(), Lease: c.State == "reading",
+			LagSeconds: c.Lag.Seconds(), Lease: c.Lease,
+			Transport: string(c.Transport), TransportReason: c.TransportReason,
 			Lines: uint64(c.Records), Bytes: uint64(c.Bytes), SuspectedGaps: c.Gaps, LastLine: c.LastLine,
-		}
-		switch out.State {
-		case server.Reading, server.Waiting, server.Stopped, server.Error:
-			out.Transport = "api"
 		}
 		list = append(list, out)
 	}

@@ -108,3 +108,31 @@ func f(clock clock) {
 	files := parse(t, map[string]string{"internal/a/a.go": breaking, "internal/a/a_test.go": breaking})
 	caught(t, sleeps(files), "internal/a/a.go:4: time.Sleep", "internal/a/a.go:5: time.Sleep")
 }
+
+func TestNobodyWaitsForEver(t *testing.T) { report(t, waitGroups(tree(t))) }
+
+// waitGroups finds sync.WaitGroup, whose Wait has no deadline.
+func waitGroups(files []file) (violations []string) {
+	for _, f := range files {
+		if !f.isProduct() {
+			continue
+		}
+		ast.Inspect(f.syntax, func(node ast.Node) bool {
+			selector, ok := node.(*ast.SelectorExpr)
+			if !ok || selector.Sel.Name != "WaitGroup" {
+				return true
+			}
+			if pkg, ok := selector.X.(*ast.Ident); ok && pkg.Name == "sync" {
+				violations = append(violations, f.violation(node, "sync.WaitGroup: wait with lifetime.Group or lifetime.Tally, which give up on what is stuck"))
+			}
+			return true
+		})
+	}
+	return violations
+}
+
+func TestWaitGroupsAreCaught(t *testing.T) {
+	const breaking = "package a\nvar wg sync.WaitGroup\ntype t struct {\n\twg *sync.WaitGroup\n\ttally lifetime.Tally\n}"
+	files := parse(t, map[string]string{"internal/a/a.go": breaking, "internal/a/a_test.go": breaking})
+	caught(t, waitGroups(files), "internal/a/a.go:2: sync.WaitGroup", "internal/a/a.go:4: sync.WaitGroup")
+}

@@ -120,6 +120,10 @@ var parseTree = sync.OnceValues(func() ([]file, error) {
 			if name != root && base != ".ci" && (strings.HasPrefix(base, ".") || strings.HasPrefix(base, "_") || base == "testdata") {
 				return filepath.SkipDir
 			}
+			// A module within the module is another one, with imports of its own.
+			if _, err := os.Stat(filepath.Join(name, "go.mod")); err == nil && name != root {
+				return filepath.SkipDir
+			}
 			return nil
 		}
 		if !strings.HasSuffix(base, ".go") {

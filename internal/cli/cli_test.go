@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"runtime/debug"
 	"strings"
@@ -17,6 +18,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
 
+	"log_capturer/internal/app"
 	"log_capturer/internal/config"
 )
 
@@ -24,10 +26,22 @@ import (
 func TestMain(m *testing.M) {
 	testscript.Main(leakChecked{m}, map[string]func(){
 		"log_capturer": func() {
-			env := Env{Stdout: os.Stdout, Stderr: os.Stderr, LookupEnv: os.LookupEnv}
-			os.Exit(Main(context.Background(), os.Args[1:], env, scripted))
+			env := Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, LookupEnv: os.LookupEnv}
+			os.Exit(Main(context.Background(), os.Args[1:], env, Agent{Run: scripted, Check: app.Check}))
 		},
+		"fetch": fetch,
 	})
+}
+
+// fetch prints what is at a URL.
+func fetch() {
+	resp, err := http.Get(os.Args[1])
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	defer resp.Body.Close()
+	io.Copy(os.Stdout, resp.Body)
 }
 
 // leakChecked runs the tests, and then checks for goroutines they left.
@@ -90,7 +104,7 @@ type result struct {
 func runMain(ctx context.Context, run RunFunc, args ...string) result {
 	var stdout, stderr bytes.Buffer
 	env := Env{Stdout: &stdout, Stderr: &stderr, LookupEnv: func(string) (string, bool) { return "", false }}
-	code := Main(ctx, args, env, run)
+	code := Main(ctx, args, env, Agent{Run: run})
 	return result{code, stdout.String(), stderr.String()}
 }
 

@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os/signal"
 	"runtime/debug"
 	"strings"
-	"syscall"
 
 	"log_capturer/internal/config"
 )
@@ -33,21 +31,14 @@ func runAgent(ctx context.Context, c *call) int {
 	if !ok {
 		return code
 	}
-	cfg := config.Default()
-	if file != "" {
-		var err error
-		if cfg, err = config.Load(file, c.LookupEnv); err != nil {
-			return c.configError(err)
-		}
+	cfg, err := c.load(file)
+	if err != nil {
+		return c.configError(err)
 	}
-	ctx, restore := signal.NotifyContext(ctx, syscall.SIGINT, syscall.SIGTERM)
-	defer restore()
-	// After the first signal the next one has its default effect.
-	context.AfterFunc(ctx, restore)
-
-	if err := c.run(ctx, cfg, c.Stdout, newLogger(cfg.Log, c.Stderr)); err != nil {
-		fmt.Fprintf(c.Stderr, "log_capturer: %v\n", err)
-		return ExitFailure
+	ctx, stop := withSignals(ctx)
+	defer stop()
+	if err := c.agent.Run(ctx, cfg, c.Stdout, newLogger(cfg.Log, c.Stderr)); err != nil {
+		return c.failure(ExitFailure, err)
 	}
 	return ExitOK
 }
@@ -63,50 +54,6 @@ func newLogger(cfg config.Log, w io.Writer) *slog.Logger {
 		return slog.New(slog.NewJSONHandler(w, options))
 	}
 	return slog.New(slog.NewTextHandler(w, options))
-}
-
-const validateUsage = `Usage: log_capturer validate --config FILE
-
-Checks a configuration and prints everything that is wrong with it, each with
-file, line and column. Variables of the environment are put in, and the files
-that hold secrets and certificates are read.
-
-  --config FILE   the configuration, in YAML
-
-Exit codes: 0 valid, 2 wrong usage, 3 invalid.
-`
-
-// validate checks a configuration.
-func validate(_ context.Context, c *call) int {
-	file, code, ok := c.parse(true)
-	if !ok {
-		return code
-	}
-	if file == "" {
-		return c.usageError("--config is missing")
-	}
-	cfg, err := config.Load(file, c.LookupEnv)
-	if err != nil {
-		return c.configError(err)
-	}
-	fmt.Fprintf(c.Stdout, "%s is valid: %s\n", file, describe(cfg.Sinks))
-	return ExitOK
-}
-
-// describe lists sinks, as in "2 sinks (local_file, main: loki)".
-func describe(sinks []config.Sink) string {
-	list := make([]string, len(sinks))
-	for i, s := range sinks {
-		list[i] = s.Name
-		if s.Name != s.Type {
-			list[i] += ": " + s.Type
-		}
-	}
-	noun := "sinks"
-	if len(sinks) == 1 {
-		noun = "sink"
-	}
-	return fmt.Sprintf("%d %s (%s)", len(sinks), noun, strings.Join(list, ", "))
 }
 
 const versionUsage = `Usage: log_capturer version
@@ -153,7 +100,8 @@ Without a command it runs: 'log_capturer' is 'log_capturer run', and
 Commands:
 %s
 Exit codes: 0 done, 1 failure at run time, 2 wrong usage, 3 invalid
-configuration. 'log_capturer help COMMAND' tells more of a command.
+configuration, 4 the agent, the engine or a destination cannot be reached.
+'log_capturer help COMMAND' tells more of a command.
 `
 
 const helpUsage = `Usage: log_capturer help [COMMAND]
@@ -167,7 +115,7 @@ func help(_ context.Context, c *call) int {
 		return c.usageError("unexpected argument %q", c.args[1])
 	}
 	if len(c.args) == 1 {
-		about := find(c.args[0])
+		about := c.find(c.args[0])
 		if about == nil {
 			return c.unknownCommand(c.args[0])
 		}
@@ -175,8 +123,8 @@ func help(_ context.Context, c *call) int {
 		return ExitOK
 	}
 	var list strings.Builder
-	for _, command := range commands() {
-		fmt.Fprintf(&list, "  %-10s %s\n", command.name, command.summary)
+	for _, command := range c.all {
+		fmt.Fprintf(&list, "  %-12s %s\n", command.name, command.summary)
 	}
 	fmt.Fprintf(c.Stdout, usage, list.String())
 	return ExitOK

@@ -3,6 +3,7 @@ package cli
 import (
 	"os"
 	"os/exec"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -14,6 +15,7 @@ import (
 // scriptCommands are commands of the scripts besides those of testscript.
 var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
 	"exits":  exits,
+	"until":  until,
 	"await":  await,
 	"signal": sendSignal,
 }
@@ -26,11 +28,39 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
-	var stdout, stderr strings.Builder
-	program, err := lookPath(ts, args[1])
+	if got := runProgram(ts, args[1:]); got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// until runs a command until its standard output matches a pattern: until PATTERN
+// COMMAND ARGS... What it printed at last is left as exits does.
+func until(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: until PATTERN COMMAND ARGS...")
+	}
+	pattern, err := regexp.Compile("(?m)" + args[0])
 	ts.Check(err)
-	cmd := exec.Command(program, args[2:]...)
-	cmd.Args[0] = args[1]
+	for deadline := time.Now().Add(time.Minute); ; <-time.After(20 * time.Millisecond) {
+		runProgram(ts, args[1:])
+		printed, err := os.ReadFile(ts.MkAbs("stdout.txt"))
+		ts.Check(err)
+		if pattern.Match(printed) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("%q does not come to match %s", printed, args[0])
+		}
+	}
+}
+
+// runProgram runs a command and returns its exit code.
+func runProgram(ts *testscript.TestScript, args []string) int {
+	var stdout, stderr strings.Builder
+	program, err := lookPath(ts, args[0])
+	ts.Check(err)
+	cmd := exec.Command(program, args[1:]...)
+	cmd.Args[0] = args[0]
 	cmd.Dir, cmd.Env = ts.MkAbs("."), environ(ts)
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if err := cmd.Run(); err != nil {
@@ -41,9 +71,7 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Logf("[stdout]\n%s[stderr]\n%s", stdout.String(), stderr.String())
 	ts.Check(os.WriteFile(ts.MkAbs("stdout.txt"), []byte(stdout.String()), 0o600))
 	ts.Check(os.WriteFile(ts.MkAbs("stderr.txt"), []byte(stderr.String()), 0o600))
-	if got := cmd.ProcessState.ExitCode(); got != want {
-		ts.Fatalf("exit code %d, want %d", got, want)
-	}
+	return cmd.ProcessState.ExitCode()
 }
 
 // lookPath finds a program where the script would.
@@ -58,7 +86,7 @@ func lookPath(ts *testscript.TestScript, name string) (string, error) {
 
 func environ(ts *testscript.TestScript) []string {
 	var env []string
-	for _, name := range []string{"PATH", "HOME", "TMPDIR", "WORK", "GOCOVERDIR", "LOKI_URL"} {
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "WORK", "GOCOVERDIR", "LOKI_URL", "LOG_CAPTURER_API", "LOKI", "DATA_DIR", "ENGINE", "TERM", "NO_COLOR"} {
 		if value := ts.Getenv(name); value != "" {
 			env = append(env, name+"="+value)
 		}

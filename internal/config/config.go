@@ -31,17 +31,33 @@ type Config struct {
 	ContainerMonitor ContainerMonitor `yaml:"container_monitor"`
 	// How plain files are found and read.
 	FileMonitor FileMonitor `yaml:"file_monitor"`
+	// How records are read from Kafka.
+	KafkaSource KafkaSource `yaml:"kafka_source"`
 	// What lies between the monitors and the sinks.
 	Dispatcher Dispatcher `yaml:"dispatcher"`
 	// The destinations. Every record goes to each of them. Without this key
 	// there is one, of type `local_file`.
 	Sinks []Sink `yaml:"sinks"`
+	// Records that a destination refused for good.
+	DeadLetters DeadLetters `yaml:"dead_letters"`
 	// The API and the status page.
 	Server Listener `yaml:"server"`
 	// The Prometheus metrics, at `/metrics`.
 	Metrics Listener `yaml:"metrics"`
 	// Go's profiles, at `/debug/pprof/`.
 	Pprof Listener `yaml:"pprof"`
+	// How the agent watches itself for leaks.
+	Selfwatch Selfwatch `yaml:"selfwatch"`
+}
+
+// Selfwatch is the section of the agent's watch over itself.
+type Selfwatch struct {
+	// How often goroutines, file descriptors and memory are counted.
+	Interval Duration `yaml:"interval" min:"100ms"`
+	// How far back the counts are compared to tell whether something grows.
+	Window Duration `yaml:"window" min:"2s"`
+	// What is left out after the start, when much is made that stays.
+	WarmUp Duration `yaml:"warm_up" min:"0s"`
 }
 
 // Log is the section of the agent's own log.
@@ -113,6 +129,15 @@ type Dispatcher struct {
 	WindowBytes ByteSize `yaml:"window_bytes" min:"64KiB" max:"1TiB"`
 	// How long the sinks may go on delivering after the agent was told to stop.
 	ShutdownTimeout Duration `yaml:"shutdown_timeout" min:"0s"`
+}
+
+// DeadLetters is the section of what destinations refused for good.
+type DeadLetters struct {
+	// The most bytes that they take up on disk, in `{data_dir}/dead-letters`. The
+	// oldest are deleted for it, and counted. 0 turns this off.
+	MaxBytes ByteSize `yaml:"max_bytes" min:"0"`
+	// The age at which they are deleted, and counted. 0 turns this off.
+	MaxAge Duration `yaml:"max_age" min:"0s"`
 }
 
 // Listener is a section that opens a port.

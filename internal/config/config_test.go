@@ -94,6 +94,7 @@ func TestMarshalParsesBack(t *testing.T) {
 		f.Names, f.Images, f.Labels = []string{}, []string{}, []string{}
 	}
 	want.FileMonitor.Files = []FileSet{}
+	want.KafkaSource.Brokers, want.KafkaSource.Topics = []string{}, []string{}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
@@ -171,7 +172,7 @@ server: {enabled: false}
 	check("loki batch_bytes", loki.Delivery.BatchBytes, ByteSize(4_000_000))
 	check("loki concurrency", loki.Delivery.Concurrency, 4)
 	check("loki labels", loki.Loki.Labels, map[string]string{"job": "test", "level": "5"})
-	check("loki header", loki.Loki.Headers["X-Key"].Reveal(), "abc")
+	check("loki header", loki.Loki.Connection.Headers["X-Key"].Reveal(), "abc")
 }
 
 // An entry of the default metadata that the user made a label is not an error

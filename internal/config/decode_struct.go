@@ -109,10 +109,22 @@ var homesOf = sync.OnceValue(func() map[string][]string {
 	walk(reflect.ValueOf(Default()).Elem(), "", "")
 	walk(reflect.ValueOf(defaultFileSet()), "file_monitor.files[]", "file_monitor.files[]")
 	walk(reflect.ValueOf(Delivery{}), "sinks[]", "sinks[]")
-	walk(reflect.ValueOf(*defaultSink(TypeLocalFile).LocalFile), "sinks[]", "a sink of type "+TypeLocalFile)
-	walk(reflect.ValueOf(*defaultSink(TypeLoki).Loki), "sinks[]", "a sink of type "+TypeLoki)
+	for _, typ := range sinkTypes {
+		walk(sectionOf(defaultSink(typ)), "sinks[]", "a sink of type "+typ)
+	}
 	return homes
 })
+
+// sectionOf returns the section that only sinks of s's type have.
+func sectionOf(s Sink) reflect.Value {
+	v := reflect.ValueOf(s)
+	for i := range v.NumField() {
+		if f := v.Field(i); f.Kind() == reflect.Pointer && !f.IsNil() {
+			return f.Elem()
+		}
+	}
+	return reflect.Value{} // never: every type has one
+}
 
 // fileSuffix is what the key of a file that holds a secret has after the
 // secret's own.

@@ -32,14 +32,26 @@ func Default() *Config {
 			MaxLineBytes:      mib,
 			PositionRetention: Duration(24 * time.Hour),
 		},
+		KafkaSource: KafkaSource{
+			Group: "log_capturer", StartAt: "beginning", Format: "json", TimeField: "time", LineField: "line",
+			CommitInterval: Duration(time.Second), CustodyWait: Duration(5 * time.Second),
+			Login: KafkaLogin{SASL: SASL{Mechanism: "none"}},
+		},
 		Dispatcher: Dispatcher{
 			WindowBytes:     16 * mib,
 			ShutdownTimeout: Duration(30 * time.Second),
+		},
+		DeadLetters: DeadLetters{
+			MaxBytes: 256 * mib,
+			MaxAge:   Duration(30 * 24 * time.Hour),
 		},
 		Sinks:   []Sink{defaultSink(TypeLocalFile)},
 		Server:  Listener{Enabled: true, Listen: "127.0.0.1:8401"},
 		Metrics: Listener{Enabled: true, Listen: "127.0.0.1:8001"},
 		Pprof:   Listener{Enabled: true, Listen: "127.0.0.1:6060"},
+		Selfwatch: Selfwatch{
+			Interval: Duration(10 * time.Second), Window: Duration(30 * time.Minute), WarmUp: Duration(5 * time.Minute),
+		},
 	}
 }
 
@@ -58,6 +70,7 @@ func defaultSink(typ string) Sink {
 			MinBackoff:   Duration(500 * time.Millisecond),
 			MaxBackoff:   Duration(30 * time.Second),
 		},
+		Spool: Spool{WhenFull: "block"},
 	}
 	switch typ {
 	case TypeLocalFile:
@@ -89,6 +102,78 @@ func defaultSink(typ string) Sink {
 			},
 			StreamsPerPush: 1,
 		}
+	case TypeElasticsearch:
+		sink.Elasticsearch = &Elasticsearch{
+			Index:    "logs-docker-default",
+			Compress: "gzip",
+			Documents: Documents{TimeField: "@timestamp", LineField: "message", Fields: map[string]string{
+				"container.id":           "{container_id}",
+				"container.name":         "{container_name}",
+				"container.image.name":   "{image}",
+				"docker.compose.project": "{compose_project}",
+				"docker.compose.service": "{compose_service}",
+				"host.name":              "{host}",
+				"log.iostream":           "{stream}",
+			}},
+		}
+	case TypeKafka:
+		sink.Kafka = &Kafka{
+			Topic:           "logs",
+			Key:             "container",
+			Format:          "json",
+			Documents:       defaultDocuments(),
+			Compression:     "zstd",
+			MaxMessageBytes: 1_000_000, // a little less than Kafka's own default
+			RequestTimeout:  Duration(10 * time.Second),
+			Login:           KafkaLogin{SASL: SASL{Mechanism: "none"}},
+		}
+		sink.Kafka.Documents.IDField = "record_id"
+	case TypeSplunk:
+		sink.Delivery.Timeout = Duration(2 * time.Minute) // acknowledgements take their time
+		sink.Splunk = &Splunk{
+			Endpoint:     "event",
+			PollInterval: Duration(time.Second),
+			Host:         "{host}",
+			Source:       "{container_name}",
+			SourceType:   "docker",
+			Fields: map[string]string{
+				"container_id":    "{container_id}",
+				"image":           "{image}",
+				"compose_project": "{compose_project}",
+				"compose_service": "{compose_service}",
+				"stream":          "{stream}",
+			},
+			Compress: "gzip",
+		}
+	case TypeOTLP:
+		sink.OTLP = &OTLP{
+			Protocol: "http",
+			ResourceAttributes: map[string]string{
+				"container.id":           "{container_id}",
+				"container.name":         "{container_name}",
+				"container.image.name":   "{image}",
+				"host.name":              "{host}",
+				"docker.compose.project": "{compose_project}",
+				"docker.compose.service": "{compose_service}",
+			},
+			Severity: true,
+			Compress: "gzip",
+		}
+	case TypeHTTP:
+		sink.HTTP = &HTTP{Compress: "gzip", Documents: defaultDocuments()}
+	case TypeStdout:
+		sink.Delivery.Concurrency = 1
+		sink.Stdout = &Stdout{Format: "json", Documents: defaultDocuments()}
 	}
 	return sink
+}
+
+// defaultDocuments returns what documents look like where the destination has no
+// names of its own.
+func defaultDocuments() Documents {
+	d := Documents{TimeField: "time", LineField: "line", Fields: map[string]string{}}
+	for _, name := range []string{"container_id", "container_name", "image", "compose_project", "compose_service", "host", "stream"} {
+		d.Fields[name] = "{" + name + "}"
+	}
+	return d
 }

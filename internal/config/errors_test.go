@@ -42,12 +42,12 @@ func TestBadConfigs(t *testing.T) {
 			`c.yaml:1:1: window_bytes: unknown key "window_bytes"; it belongs in dispatcher`}},
 		{"key of sinks", "timeout: 1s", []string{
 			`c.yaml:1:1: timeout: unknown key "timeout"; it belongs in sinks[]`}},
-		{"key of another type", file + "  url: http://loki", []string{
-			`c.yaml:3:3: sinks[0].url: unknown key "url"; it belongs in a sink of type loki`}},
+		{"key of another type", file + "  streams_per_push: 1", []string{
+			`c.yaml:3:3: sinks[0].streams_per_push: unknown key "streams_per_push"; it belongs in a sink of type loki`}},
 		{"key like no other", "log: {colour: true}", []string{
 			`c.yaml:1:7: log.colour: unknown key "colour"; the keys here are level, format`}},
 		{"key of a number", "5: 6", []string{
-			`c.yaml:1:1: 5: unknown key "5"; the keys here are data_dir, host, log, container_monitor, file_monitor, dispatcher, sinks, server, metrics, pprof`}},
+			`c.yaml:1:1: 5: unknown key "5"; the keys here are data_dir, host, log, container_monitor, file_monitor, kafka_source, dispatcher, sinks, dead_letters, server, metrics, pprof, selfwatch`}},
 
 		// Files.
 		{"no pattern", "file_monitor: {files: [{}]}", []string{
@@ -135,16 +135,18 @@ func TestBadConfigs(t *testing.T) {
 			`c.yaml:3:43: container_monitor.include.images[1]: "[a" is no pattern: want *, ? and pairs of [ and ]`,
 			`c.yaml:3:65: container_monitor.include.labels[1]: "[a" is no pattern: want *, ? and pairs of [ and ]`,
 		}},
+		{"spool less than the window", file + "  spool: {max_bytes: 20MiB}", []string{
+			`c.yaml:3:22: sinks[0].spool.max_bytes: sinks[0].spool.max_bytes (20MiB) is less than twice dispatcher.window_bytes (16MiB), and what is in memory has to fit into it`}},
 		{"line over the window", "container_monitor: {max_line_bytes: 20MiB}", []string{
 			`c.yaml:1:37: container_monitor.max_line_bytes: a line of container_monitor.max_line_bytes (20MiB) does not fit into dispatcher.window_bytes (16MiB)`}},
 
 		// Sinks.
 		{"no sinks", "sinks: []", []string{`c.yaml:1:1: sinks: is empty; give a sink, or leave the key out to write to files in data_dir`}},
-		{"sink without a type", "sinks:\n- url: http://loki", []string{`c.yaml:2:3: sinks[0]: type is missing; it is local_file or loki`}},
-		{"sink of no type", "sinks:\n- type: kafka", []string{`c.yaml:2:9: sinks[0].type: want local_file or loki, not "kafka"`}},
+		{"sink without a type", "sinks:\n- url: http://loki", []string{`c.yaml:2:3: sinks[0]: type is missing; it is ` + enumerate(sinkTypes)}},
+		{"sink of no type", "sinks:\n- type: syslog", []string{`c.yaml:2:9: sinks[0].type: want ` + enumerate(sinkTypes) + `, not "syslog"`}},
 		{"sink of nearly a type", "sinks:\n- type: lokki\n  timeout: 0", []string{
 			`c.yaml:2:3: sinks[0].url: url is missing; give the address of Loki, as in http://loki:3100`,
-			`c.yaml:2:9: sinks[0].type: want local_file or loki, not "lokki"; did you mean "loki"?`,
+			`c.yaml:2:9: sinks[0].type: want ` + enumerate(sinkTypes) + `, not "lokki"; did you mean "loki"?`,
 			`c.yaml:3:12: sinks[0].timeout: 0 is too small: the least is 1ms`,
 		}},
 		{"sink without anything", "sinks: [~]", []string{`c.yaml:1:9: sinks[0]: want a section, not nothing`}},
@@ -213,7 +215,7 @@ func TestBadConfigs(t *testing.T) {
 		{"headers", loki + "  bearer_token: a\n  tenant: b\n  headers: {'a b': c, Host: d, authorization: e, x-scope-orgid: f, X: \"g\\n\"}", []string{
 			`c.yaml:6:20: sinks[0].headers.a b: "a b" is no name of a header`,
 			`c.yaml:6:29: sinks[0].headers.Host: this header is set by the sink`,
-			`c.yaml:6:47: sinks[0].headers.authorization: basic_auth or bearer_token sets this header; leave one of them out`,
+			`c.yaml:6:47: sinks[0].headers.authorization: the sink's credentials set this header; leave one of them out`,
 			`c.yaml:6:65: sinks[0].headers.x-scope-orgid: tenant sets this header; leave one of them out`,
 			`c.yaml:6:71: sinks[0].headers.X: the value of a header is one line`,
 		}},
@@ -222,6 +224,61 @@ func TestBadConfigs(t *testing.T) {
 		{"authorities and none", "sinks:\n- type: loki\n  url: https://l\n  tls: {insecure_skip_verify: true, ca_file: /nonexistent}", []string{
 			`c.yaml:4:31: sinks[0].tls.insecure_skip_verify: ca_file has no effect: insecure_skip_verify takes any certificate`,
 			`c.yaml:4:46: sinks[0].tls.ca_file: open /nonexistent: no such file or directory`,
+		}},
+
+		// Documents.
+		{"documents", "sinks:\n- type: stdout\n  concurrency: 2\n  line_field: \"\"\n  id_field: time\n  fields: {cut: x, line_base64: x, a: '{hour}', b: '{nmae}'}", []string{
+			`c.yaml:3:16: sinks[0].concurrency: a sink of type stdout writes one line after the other; leave the key out`,
+			`c.yaml:4:15: sinks[0].line_field: is empty; the line needs a name`,
+			`c.yaml:5:13: sinks[0].id_field: the name "time" is that of time_field already; give each its own`,
+			`c.yaml:6:17: sinks[0].fields.cut: the name "cut" is that of a mark already; give each its own`,
+			`c.yaml:6:39: sinks[0].fields.a: {date} and {hour} have no place here: a document has the time of its record`,
+			`c.yaml:6:52: sinks[0].fields.b: unknown placeholder {nmae}; did you mean {image}?`,
+		}},
+		{"elasticsearch", "sinks:\n- type: elasticsearch\n  index: Logs-{date}\n- type: elasticsearch\n  name: b\n  urls: [es:9200, 'http://es']\n  cloud_id: abc\n  api_key: hunter2\n  basic_auth: {username: u}", []string{
+			`c.yaml:2:3: sinks[0].urls: urls is missing; give the addresses of Elasticsearch, as in [http://elasticsearch:9200], or cloud_id`,
+			`c.yaml:3:10: sinks[0].index: "Logs-{date}" has a capital letter or one of \ / * ? " < > | , # : or a space, which no index may have`,
+			`c.yaml:6:10: sinks[1].urls[0]: want an address such as http://elasticsearch:9200 or https://logs.example.com`,
+			`c.yaml:7:13: sinks[1].cloud_id: urls and cloud_id exclude each other; leave one of them out`,
+			`c.yaml:7:13: sinks[1].cloud_id: want a name, a colon and base64: copy it from the deployment's page`,
+			`c.yaml:8:12: sinks[1].api_key: api_key, basic_auth and bearer_token exclude each other; leave one of them alone`,
+		}},
+		{"splunk", "sinks:\n- type: splunk\n  url: https://s\n  channel: abc\n  index: '{date}'\n- type: splunk\n  name: b\n  url: https://s\n  token: t\n  endpoint: raw\n  fields: {a: b}\n- type: splunk\n  name: c\n  url: https://s\n  token: t\n  fields: {cut: b}\n  headers: {Authorization: b}", []string{
+			`c.yaml:2:3: sinks[0].token: token is missing; give the collector's token, or token_file`,
+			`c.yaml:4:12: sinks[0].channel: want a GUID, as in 00000000-0000-0000-0000-000000000000`,
+			`c.yaml:5:10: sinks[0].index: {date} and {hour} have no place here: Splunk keeps the time of every record`,
+			`c.yaml:11:3: sinks[1].fields: the raw endpoint takes no fields; leave them out`,
+			`c.yaml:16:17: sinks[2].fields.cut: a field cannot have the name "cut"; rename it`,
+			`c.yaml:17:28: sinks[2].headers.Authorization: the sink's credentials set this header; leave one of them out`,
+		}},
+		{"otlp", "sinks:\n- type: otlp\n  protocol: grpc\n  resource_attributes: {a: '{stream}', '': b}\n- type: otlp\n  name: b\n  url: collector:4318", []string{
+			`c.yaml:2:3: sinks[0].url: url is missing; give the address of the destination, as in http://collector:4317`,
+			`c.yaml:4:28: sinks[0].resource_attributes.a: {stream}, {date} and {hour} have no place here: a record has its stream and its time by itself`,
+			`c.yaml:4:44: sinks[0].resource_attributes.: an attribute needs a name`,
+			`c.yaml:7:8: sinks[1].url: want an address such as http://collector:4318 or https://logs.example.com`,
+		}},
+		{"kafka", "sinks:\n- type: kafka\n  topic: a b\n  sasl: {username: u}\n  tls: {server_name: x}\n- type: kafka\n  name: b\n  brokers: [kafka]\n  key: host\n  sasl: {mechanism: plain, username: u}", []string{
+			`c.yaml:2:3: sinks[0].brokers: brokers is missing; give the address of one broker or more, as in [kafka:9092]`,
+			`c.yaml:3:10: sinks[0].topic: want a name of letters, digits, '.', '_' and '-', not "a b"`,
+			`c.yaml:4:20: sinks[0].sasl.username: a user without a mechanism; give plain, scram-sha-256 or scram-sha-512`,
+			`c.yaml:5:3: sinks[0].tls: tls has no effect without use_tls: true`,
+			`c.yaml:8:13: sinks[1].brokers[0]: want host:port, as in kafka:9092, not "kafka"`,
+			`c.yaml:9:8: sinks[1].key: want container, stream or none, not "host"`,
+			`c.yaml:10:3: sinks[1].sasl.password: password is missing; give it, or password_file`,
+		}},
+		{"kafka source", "kafka_source: {enabled: true, group: '', line_field: time, sasl: {mechanism: plain}}", []string{
+			`c.yaml:1:1: kafka_source.brokers: brokers is missing; give the address of one broker or more, as in [kafka:9092]`,
+			`c.yaml:1:1: kafka_source.topics: topics is missing; give the topics to read`,
+			`c.yaml:1:38: kafka_source.group: is empty; give the name of a consumer group`,
+			`c.yaml:1:54: kafka_source.line_field: want the name of a document's line, not "time"`,
+			`c.yaml:1:60: kafka_source.sasl.username: username is missing`,
+		}},
+		{"http", "sinks:\n- type: http\n  url: logs:80/a\n  compress: zip\n- type: http\n  name: b\n  fields: {line: x}\n  headers: {'a b': c}", []string{
+			`c.yaml:3:8: sinks[0].url: want an address such as http://logs:9428/insert/jsonline or https://logs.example.com`,
+			`c.yaml:4:13: sinks[0].compress: want gzip or none, not "zip"; did you mean "gzip"?`,
+			`c.yaml:5:3: sinks[1].url: url is missing; give the address of the destination, as in http://logs:9428/insert/jsonline`,
+			`c.yaml:7:18: sinks[1].fields.line: the name "line" is that of line_field already; give each its own`,
+			`c.yaml:8:20: sinks[1].headers.a b: "a b" is no name of a header`,
 		}},
 
 		// Listeners.

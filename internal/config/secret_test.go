@@ -22,14 +22,17 @@ import (
 
 func TestSecretIsNotShown(t *testing.T) {
 	secret := NewSecret("hunter2")
-	loki := &Loki{BearerToken: secret, BasicAuth: &BasicAuth{Password: secret}, Headers: map[string]Secret{"a": secret}}
+	loki := &Loki{
+		Auth:       HTTPAuth{BearerToken: secret, BasicAuth: &BasicAuth{Password: secret}},
+		Connection: Connection{Headers: map[string]Secret{"a": secret}},
+	}
 	var shown bytes.Buffer
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d", "%t", "%10s"} {
 		fmt.Fprintf(&shown, verb+"\n", secret)
 		fmt.Fprintf(&shown, verb+"\n", &secret)
 		fmt.Fprintf(&shown, verb+"\n", *loki)
 	}
-	fmt.Fprintln(&shown, secret, loki.BasicAuth)
+	fmt.Fprintln(&shown, secret, loki.Auth.BasicAuth)
 	fmt.Fprintf(&shown, "%v %+v\n", struct{ unexported Secret }{secret}, struct{ unexported *Secret }{&secret})
 	slog.New(slog.NewTextHandler(&shown, nil)).Info("text", "secret", secret, "loki", loki)
 	slog.New(slog.NewJSONHandler(&shown, nil)).Info("json", "secret", secret, "loki", loki)
@@ -67,7 +70,7 @@ func TestSecretFromFile(t *testing.T) {
 			t.Fatal(err)
 		}
 		cfg := parsed(t, "sinks:\n- {type: loki, url: http://l, bearer_token_file: '${TOKEN_FILE}'}", "TOKEN_FILE", path)
-		if got := cfg.Sinks[0].Loki.BearerToken.Reveal(); got != want {
+		if got := cfg.Sinks[0].Loki.Auth.BearerToken.Reveal(); got != want {
 			t.Errorf("the file %q gives %q, want %q", content, got, want)
 		}
 	}

@@ -68,6 +68,7 @@ func (v validator) config(c *Config) {
 			c.ContainerMonitor.MaxLineBytes, c.Dispatcher.WindowBytes)
 	}
 	v.fileMonitor(c)
+	v.kafkaSource(&c.KafkaSource)
 	v.sinks(c)
 	v.listeners(c)
 }

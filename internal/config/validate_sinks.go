@@ -34,6 +34,18 @@ func (v validator) sinks(c *Config) {
 			}
 		case s.Loki != nil:
 			v.loki(s.Loki, path)
+		case s.Elasticsearch != nil:
+			v.elasticsearch(s.Elasticsearch, path)
+		case s.Splunk != nil:
+			v.splunk(s.Splunk, path)
+		case s.OTLP != nil:
+			v.otlp(s.OTLP, path)
+		case s.Kafka != nil:
+			v.kafka(s.Kafka, path)
+		case s.HTTP != nil:
+			v.http(s.HTTP, path)
+		case s.Stdout != nil:
+			v.documents(s.Stdout.Documents, path)
 		}
 	}
 }
@@ -57,9 +69,17 @@ func (v validator) delivery(s *Sink, path string, c *Config) {
 	if s.LocalFile != nil && d.Concurrency != 1 {
 		v.wrong(path+".concurrency", "a sink of type %s writes its files one after the other; leave the key out", s.Type)
 	}
+	if s.Stdout != nil && d.Concurrency != 1 {
+		v.wrong(path+".concurrency", "a sink of type %s writes one line after the other; leave the key out", s.Type)
+	}
 	if d.BatchBytes > c.Dispatcher.WindowBytes {
 		v.contradiction([]string{path + ".batch_bytes", "dispatcher.window_bytes"},
 			"%s.batch_bytes (%s) does not fit into dispatcher.window_bytes (%s)", path, d.BatchBytes, c.Dispatcher.WindowBytes)
+	}
+	if s.Spool.MaxBytes > 0 && s.Spool.MaxBytes < 2*c.Dispatcher.WindowBytes {
+		v.contradiction([]string{path + ".spool.max_bytes", "dispatcher.window_bytes"},
+			"%s.spool.max_bytes (%s) is less than twice dispatcher.window_bytes (%s), and what is in memory has to fit into it",
+			path, s.Spool.MaxBytes, c.Dispatcher.WindowBytes)
 	}
 	if d.Linger > d.Timeout {
 		v.contradiction([]string{path + ".linger", path + ".timeout"},

@@ -4,10 +4,11 @@
 // A Delivery owns a sink's queue, its workers, its cursors and its accounts. It
 // promises that
 //   - a cursor moves past a record only when the destination has acknowledged
-//     it or the dead-letter store holds it on disk;
+//     it, or the spool or the dead-letter store holds it on disk;
 //   - the records of one stream reach the sink in the order written, one request
 //     after the other;
-//   - accepted = acknowledged + in memory + dead-lettered, at every moment;
+//   - accepted = acknowledged + in memory + spooled + dead-lettered + dropped,
+//     at every moment;
 //   - what a sink has had is not given to it again: each sink has cursors of its
 //     own, and after a restart skips what it is ahead of the others.
 //
@@ -77,14 +78,32 @@ type Delivery struct {
 	stats  *stats
 	logger *slog.Logger
 
+	// overflow is nil for a sink without a spool.
+	overflow *overflow
+
 	mu sync.Mutex
 	// cursors holds, for each source, what was accepted (in this process) and
 	// what was committed (in the journal).
 	cursors map[string]*sourceCursors
+	// tickets holds those of the batches in memory, for a sink with a spool.
+	tickets map[*record.Batch]*ticket
+	// direct counts what moves cursors without the spool.
+	direct uint64
 }
 
+// sourceCursors is what is known of a source. It is guarded by Delivery.mu.
 type sourceCursors struct {
 	accepted, committed record.Cursor
+	// delivered is what the destination has, where split is set; else it is
+	// committed.
+	delivered record.Cursor
+	split     bool
+	// held are the batches that are in memory alone, oldest first; pending is
+	// the number of entries on their way to the spool; direct is
+	// Delivery.direct when that last moved the source's.
+	held    []*ticket
+	pending int
+	direct  uint64
 	// known says that the journal has the cursor. It may be the zero cursor, of
 	// a sink that wants everything and has nothing yet.
 	known bool
@@ -138,7 +157,10 @@ func (d *Delivery) StartAt(source string, at record.Cursor) error {
 	if err := d.opts.Journal.Commit(d.cursorChange(source, at)); err != nil {
 		return fmt.Errorf("write position of %q for sink %q: %w", source, d.opts.Name, err)
 	}
-	c.accepted, c.committed, c.known = at, at, true
+	// The spool takes nothing of the source before this is durable: the other
+	// sinks must not look new to it after a loss of power.
+	d.direct++
+	c.accepted, c.committed, c.known, c.direct = at, at, true, d.direct
 	return nil
 }
 
@@ -158,23 +180,48 @@ func (d *Delivery) sourceCursors(source string) (*sourceCursors, error) {
 		if err := c.committed.UnmarshalBinary(value); err != nil {
 			return nil, fmt.Errorf("read position of %q for sink %q: %w", source, d.opts.Name, err)
 		}
-		c.accepted, c.known = c.committed, true
+		// An earlier run may have ended before its deliveries were durable.
+		c.accepted, c.known, c.direct = c.committed, true, d.direct
+	}
+	if value, ok := d.opts.Journal.Get(deliveredKey(d.opts.Name, source)); ok {
+		if err := c.delivered.UnmarshalBinary(value); err != nil {
+			return nil, fmt.Errorf("read what was delivered of %q to sink %q: %w", source, d.opts.Name, err)
+		}
+		c.split = true
 	}
 	d.cursors[source] = c
 	return c, nil
 }
 
-// Forget removes a source that will not come again.
+// Forget removes a source that will not come again. While the spool may hold
+// something of it, its cursors are needed, and removed when that is delivered.
 func (d *Delivery) Forget(source string) error {
+	if o := d.overflow; o != nil {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if len(o.pending) > 0 || o.Spool.Stats().Segments > 0 {
+			o.forgotten[source] = true
+			return nil
+		}
+	}
+	return d.forget(source)
+}
+
+func (d *Delivery) forget(source string) error {
 	d.mu.Lock()
 	delete(d.cursors, source)
 	d.mu.Unlock()
-	return d.opts.Journal.Commit(positions.Change{Key: cursorKey(d.opts.Name, source)})
+	return d.opts.Journal.Commit(positions.Change{Key: cursorKey(d.opts.Name, source)},
+		positions.Change{Key: deliveredKey(d.opts.Name, source)})
 }
 
 // Enqueue accepts a batch, and holds it as long as it needs it. It blocks while
-// the window is full, until ctx is done; then nothing was accepted.
+// the window is full, or with a spool while that is, until ctx is done; then
+// nothing was accepted.
 func (d *Delivery) Enqueue(ctx context.Context, b *record.Batch) error {
+	if d.overflow != nil {
+		return d.overflow.enqueue(ctx, b)
+	}
 	it, wanted, err := d.trimmed(b)
 	if err != nil || wanted == 0 {
 		return err
@@ -187,6 +234,9 @@ func (d *Delivery) Enqueue(ctx context.Context, b *record.Batch) error {
 
 // TryEnqueue is Enqueue that answers false instead of blocking.
 func (d *Delivery) TryEnqueue(b *record.Batch) (bool, error) {
+	if d.overflow != nil {
+		return d.overflow.tryEnqueue(b)
+	}
 	it, wanted, err := d.trimmed(b)
 	if err != nil || wanted == 0 {
 		return err == nil, err
@@ -202,14 +252,24 @@ func (d *Delivery) accept(it queue.Item, wanted int) error {
 	b := it.Batch
 	b.Retain(1)
 	d.stats.accept(wanted, b.Memory())
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c := d.cursors[b.Source.Key]
+	if d.overflow != nil && c != nil {
+		t := &ticket{item: it, wanted: wanted, undelivered: wanted}
+		d.tickets[b] = t
+		c.held = append(c.held, t)
+	}
 	if err := d.window.Append(it); err != nil {
+		if d.overflow != nil && c != nil {
+			c.release(d.tickets[b])
+			delete(d.tickets, b)
+		}
 		d.stats.refuse(wanted, b.Memory())
 		b.Release()
 		return err
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if c := d.cursors[b.Source.Key]; c != nil {
+	if c != nil {
 		c.accepted.Advance(b.To, record.AllStreams)
 	}
 	return nil
@@ -226,18 +286,18 @@ func (d *Delivery) trimmed(b *record.Batch) (queue.Item, int, error) {
 	}
 	accepted := c.accepted
 	d.mu.Unlock()
-	it, wanted := trim(b, accepted)
+	it, wanted := trim(b, [record.NumStreams]int{}, accepted)
 	return it, wanted, nil
 }
 
-// trim leaves out what lies before the accepted cursor, and returns the number
-// of records that are left.
-func trim(b *record.Batch, accepted record.Cursor) (queue.Item, int) {
-	it := queue.Item{Batch: b}
+// trim leaves out what lies before a cursor, and before start, and returns the
+// number of records that are left.
+func trim(b *record.Batch, start [record.NumStreams]int, has record.Cursor) (queue.Item, int) {
+	it := queue.Item{Batch: b, Start: start}
 	var skip [record.NumStreams]uint64
-	skipping := false
+	skipping := start != [record.NumStreams]int{}
 	for s := range skip {
-		if have, from := accepted.Streams[s].Seq, b.From.Streams[s].Seq; have > from {
+		if have, from := has.Streams[s].Seq, b.From.Streams[s].Seq; have > from {
 			skip[s], skipping = have-from, true
 		}
 	}
@@ -249,10 +309,10 @@ func trim(b *record.Batch, accepted record.Cursor) (queue.Item, int) {
 		s := b.Records[i].Stream
 		if skip[s] > 0 {
 			skip[s]--
-			it.Start[s] = i + 1
-			continue
+			it.Start[s] = max(it.Start[s], i+1)
+		} else if i >= it.Start[s] {
+			wanted++
 		}
-		wanted++
 	}
 	return it, wanted
 }
@@ -275,7 +335,15 @@ func (d *Delivery) Run(ctx context.Context) error {
 		w := &worker{Delivery: d, shard: i}
 		workers.Go("delivery", w.run)
 	}
+	refilling := lifetime.NewGroup(sinkGroup.Context())
+	if d.overflow != nil {
+		refilling.Go("spool", func(ctx context.Context) error { return d.overflow.run(ctx, workers.Cancel) })
+	}
 	err := workers.Wait()
+	refilling.Cancel()
+	if refillErr := refilling.Wait(); err == nil {
+		err = refillErr
+	}
 	sinkGroup.Cancel()
 	if sinkErr := sinkGroup.Wait(); sinkErr != nil && !errors.Is(sinkErr, context.Canceled) {
 		err = fmt.Errorf("run sink %q: %w", d.opts.Name, sinkErr)

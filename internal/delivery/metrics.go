@@ -17,6 +17,18 @@ var (
 		"Memory of the batches that wait for a sink.", []string{"sink"}, nil)
 	capacityDesc = prometheus.NewDesc("log_capturer_queue_capacity_bytes",
 		"Memory that batches may use while they wait for a sink.", []string{"sink"}, nil)
+	spooledDesc = prometheus.NewDesc("log_capturer_spool_records",
+		"Records in a sink's spool that are not delivered.", []string{"sink"}, nil)
+	spoolBytesDesc = prometheus.NewDesc("log_capturer_spool_bytes",
+		"Size of a sink's spool on disk.", []string{"sink"}, nil)
+	spoolCapacityDesc = prometheus.NewDesc("log_capturer_spool_capacity_bytes",
+		"Size that a sink's spool may have on disk; 0 for one that was turned off and is emptied.", []string{"sink"}, nil)
+	spoolAsideDesc = prometheus.NewDesc("log_capturer_spool_damaged_segments",
+		"Damaged segments of a sink's spool that were set aside and are kept.", []string{"sink"}, nil)
+	spoolFailuresDesc = prometheus.NewDesc("log_capturer_spool_failures_total",
+		"Attempts to write to, sync or read a sink's spool that failed.", []string{"sink"}, nil)
+	droppedDesc = prometheus.NewDesc("log_capturer_records_dropped_total",
+		"Records that were given up, by where and why.", []string{"sink", "stage", "reason"}, nil)
 	splitsDesc = prometheus.NewDesc("log_capturer_delivery_splits_total",
 		"Requests that were split because they were too large or held a refused record.", []string{"sink"}, nil)
 )
@@ -47,6 +59,17 @@ func (d *Delivery) Collect(ch chan<- prometheus.Metric) {
 	gauge(inMemoryBytesDesc, float64(s.inMemoryBytes))
 	gauge(capacityDesc, float64(s.windowBytes))
 	counter(splitsDesc, s.splits)
+	if o := d.overflow; o != nil {
+		for _, reason := range []string{"full", "damaged"} {
+			ch <- prometheus.MustNewConstMetric(droppedDesc, prometheus.CounterValue, float64(s.dropped[reason]), s.sink, "spool", reason)
+		}
+		stats := o.Spool.Stats()
+		gauge(spooledDesc, float64(s.spooled))
+		gauge(spoolBytesDesc, float64(stats.Bytes))
+		gauge(spoolCapacityDesc, float64(o.Spool.MaxBytes()))
+		gauge(spoolAsideDesc, float64(len(stats.Aside)))
+		counter(spoolFailuresDesc, uint64(o.failures.Load()))
+	}
 	s.mu.Unlock()
 	s.attempts.Collect(ch)
 	s.seconds.Collect(ch)

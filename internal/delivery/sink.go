@@ -49,12 +49,31 @@ type Starter interface {
 	Run(ctx context.Context) error
 }
 
+// Checker is implemented by sinks that can find out whether their destination
+// would take records, without giving it any.
+type Checker interface {
+	// Check returns nil when it would, as far as that can be told, and else an
+	// error that says what to do. It is called on a sink that does not run.
+	Check(ctx context.Context) error
+}
+
 // Part is a run of a batch's records: those in [From, To) whose stream is in
 // Streams.
 type Part struct {
 	Batch    *record.Batch
 	From, To int
 	Streams  record.StreamSet
+}
+
+// records returns the number of the part's records.
+func (p *Part) records() int {
+	n := 0
+	for i := p.From; i < p.To; i++ {
+		if p.Streams.Has(p.Batch.Records[i].Stream) {
+			n++
+		}
+	}
+	return n
 }
 
 // Request is what one attempt delivers. It and its buffers belong to the

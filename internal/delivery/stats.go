@@ -13,7 +13,7 @@ import (
 
 // stats are a sink's accounts. All fields change under one lock, so that
 //
-//	accepted = acknowledged + inMemory + dead
+//	accepted = acknowledged + inMemory + spooled + dead + dropped
 //
 // holds in every snapshot, not only at rest.
 type stats struct {
@@ -25,9 +25,12 @@ type stats struct {
 	acknowledged  uint64
 	dead          uint64
 	inMemory      uint64
+	spooled       uint64
+	dropped       map[string]uint64 // by reason, at the spool
 	inMemoryBytes int64
 	deadByReason  map[string]uint64
 	splits        uint64
+	failures      uint64
 	// failing holds, for each worker, what its request has failed of so far. A
 	// request that fails is not hidden by those that other workers deliver.
 	failing []failing
@@ -50,6 +53,7 @@ func newStats(sink string, windowBytes int64, workers int) *stats {
 		windowBytes:  windowBytes,
 		failing:      make([]failing, workers),
 		deadByReason: map[string]uint64{},
+		dropped:      map[string]uint64{},
 		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "log_capturer_delivery_attempts_total", ConstLabels: labels,
 			Help: "Attempts to deliver a request, by outcome: delivered, partial, refused, too_large or failed.",
@@ -85,13 +89,80 @@ func (s *stats) release(memory int) {
 	s.inMemoryBytes -= int64(memory)
 }
 
-func (s *stats) delivered(worker, acknowledged, dead int) {
+// delivered counts the records of a request, of which so many were in the
+// custody of the spool.
+func (s *stats) delivered(worker, acknowledged, dead, spooled int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.acknowledged += uint64(acknowledged)
 	s.dead += uint64(dead)
-	s.inMemory -= uint64(acknowledged + dead)
+	s.spooled -= uint64(spooled)
+	s.inMemory -= uint64(acknowledged + dead - spooled)
 	s.failing[worker] = failing{}
+}
+
+// hold counts memory that was taken for records of the spool.
+func (s *stats) hold(memory int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.inMemoryBytes += int64(memory)
+}
+
+// recovered counts what a spool holds at the start: the sink takes
+// responsibility for it anew.
+func (s *stats) recovered(records uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.accepted += records
+	s.spooled += records
+}
+
+// spool counts records that were accepted into the spool.
+func (s *stats) spool(records int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.accepted += uint64(records)
+	s.spooled += uint64(records)
+}
+
+// move counts records that were in memory and are in the spool now.
+func (s *stats) move(records int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.inMemory -= uint64(records)
+	s.spooled += uint64(records)
+}
+
+// deliveredBefore counts records of the spool that an earlier run has delivered
+// and could not remove.
+func (s *stats) deliveredBefore(records int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.spooled -= uint64(records)
+	s.acknowledged += uint64(records)
+}
+
+// drop counts records that the spool has given up, and returns how many it had
+// before, for this reason.
+func (s *stats) drop(reason string, records uint64) (before uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.spooled -= records
+	before = s.dropped[reason]
+	s.dropped[reason] += records
+	return before
+}
+
+// isFailing reports whether a worker's request has failed and not yet passed.
+func (s *stats) isFailing() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.failing {
+		if f.failures > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *stats) buried(reason string) {
@@ -114,6 +185,7 @@ func (s *stats) failed(worker int, err error) {
 		f.since = time.Now()
 	}
 	f.failures++
+	s.failures++
 	f.last = err
 }
 
@@ -163,7 +235,32 @@ func (d *Delivery) Health() []health.Component {
 		c.Reason = fmt.Sprintf("failing for %v, %d attempts in a row, %d records wait: %v",
 			since.Round(time.Second), worst.failures, s.inMemory, worst.last)
 	}
-	return []health.Component{c}
+	components := []health.Component{c}
+	if d.overflow != nil {
+		components = append(components, d.overflow.health())
+	}
+	return components
+}
+
+// health reports whether the spool takes and gives what it should.
+func (o *overflow) health() health.Component {
+	c := health.Component{Name: "spool/" + o.opts.Name}
+	stats := o.Spool.Stats()
+	switch trouble := o.trouble.Load(); {
+	case trouble != nil:
+		c.Status, c.Reason = health.Unhealthy, *trouble
+	case o.blocked.Load() > 0 && o.EmptyOnly:
+		c.Status = health.Degraded
+		c.Reason = fmt.Sprintf("the spool was turned off and still holds %d records, which go first; containers wait for them", stats.Unread)
+	case o.blocked.Load() > 0:
+		c.Status = health.Degraded
+		c.Reason = fmt.Sprintf("the spool is full (%d bytes), so containers are not read: make spool.max_bytes larger, or set spool.when_full: drop_oldest", stats.Bytes)
+	case len(stats.Aside) > 0:
+		a := stats.Aside[len(stats.Aside)-1]
+		c.Status = health.Degraded
+		c.Reason = fmt.Sprintf("%d damaged segments were set aside, %q the last one, of whose %d records %d are lost: look at the disk, and remove the file", len(stats.Aside), a.Path, a.Held, a.Lost)
+	}
+	return c
 }
 
 // Accounts are the numbers of a sink's accounting identity.
@@ -171,7 +268,9 @@ type Accounts struct {
 	Accepted     uint64 `json:"accepted"`
 	Acknowledged uint64 `json:"acknowledged"`
 	InMemory     uint64 `json:"in_memory"`
+	Spooled      uint64 `json:"spooled"`
 	DeadLettered uint64 `json:"dead_lettered"`
+	Dropped      uint64 `json:"dropped"`
 }
 
 // Accounts returns a consistent snapshot of the sink's accounts.
@@ -179,5 +278,28 @@ func (d *Delivery) Accounts() Accounts {
 	s := d.stats
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return Accounts{Accepted: s.accepted, Acknowledged: s.acknowledged, InMemory: s.inMemory, DeadLettered: s.dead}
+	a := Accounts{
+		Accepted: s.accepted, Acknowledged: s.acknowledged, InMemory: s.inMemory,
+		Spooled: s.spooled, DeadLettered: s.dead,
+	}
+	for _, n := range s.dropped {
+		a.Dropped += n
+	}
+	return a
+}
+
+// Load is how full a sink's window is, and how often its destination failed.
+type Load struct {
+	// Bytes is the memory of the batches that wait, out of Capacity.
+	Bytes, Capacity int64
+	// FailedAttempts counts the attempts after which a request was tried again.
+	FailedAttempts uint64
+}
+
+// Load returns the sink's load now.
+func (d *Delivery) Load() Load {
+	s := d.stats
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return Load{Bytes: s.inMemoryBytes, Capacity: s.windowBytes, FailedAttempts: s.failures}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"log_capturer/internal/deadletter"
+	"log_capturer/internal/planted"
 	"log_capturer/internal/positions"
 	"log_capturer/internal/queue"
 	"log_capturer/internal/record"
@@ -25,6 +26,7 @@ type worker struct {
 	byGroup  map[string]int
 	body     []byte
 	changes  []positions.Change
+	moves    []move
 }
 
 // run collects and delivers until the queue is closed and empty, or ctx is
@@ -42,8 +44,14 @@ func (w *worker) run(ctx context.Context) error {
 		// not moved, so it is read again after the next start.
 		for i := range items {
 			w.stats.release(items[i].Batch.Memory())
+			if w.overflow != nil {
+				w.overflow.finish(items[i].Batch)
+			}
 		}
 		w.window.Done(items)
+		if w.overflow != nil {
+			w.overflow.changed.signal()
+		}
 		if errors.Is(err, queue.ErrClosed) {
 			return nil
 		}
@@ -134,6 +142,11 @@ func (w *worker) deliver(ctx context.Context, req *Request) error {
 	if count == 0 {
 		return w.commit(ctx, req, 0, 0)
 	}
+	if planted.Fault == planted.CursorBeforeDelivery {
+		if err := w.commit(ctx, req, 0, 0); err != nil {
+			return err
+		}
+	}
 	req.Body, req.Encoded = w.body, false
 	defer func() { req.Body = nil }()
 	for failures := 0; ; failures++ {
@@ -220,7 +233,7 @@ func (w *worker) bury(ctx context.Context, req *Request, count int, refused []Re
 		if len(next) > 0 && next[0].Index == index {
 			entries = append(entries, deadletter.Entry{
 				Time: now, Sink: w.opts.Name, Reason: next[0].Reason, Detail: next[0].Detail,
-				Source: b.Source, Stream: r.Stream, RecordTime: r.Timestamp(), Line: b.Line(r),
+				Source: b.Source, Stream: r.Stream, RecordTime: r.Timestamp(), Ordinal: r.Ordinal, Flags: r.Flags, Line: b.Line(r),
 			})
 			next = next[1:]
 		}
@@ -244,8 +257,16 @@ func (w *worker) bury(ctx context.Context, req *Request, count int, refused []Re
 // commit moves the cursors past the request's records, in one step with what
 // the sink has to say.
 func (w *worker) commit(ctx context.Context, req *Request, delivered, dead int) error {
+	return w.persist(ctx, "positions", func() error { return w.commitOnce(req, delivered, dead) })
+}
+
+// commitOnce holds the lock throughout: what the journal holds of a source must
+// not be overtaken by the spool, which moves cursors as well.
+func (w *worker) commitOnce(req *Request, delivered, dead int) error {
 	w.changes = append(w.changes[:0], req.Changes...)
+	w.moves = w.moves[:0]
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	for i := range req.Parts {
 		p := &req.Parts[i]
 		source := p.Batch.Source.Key
@@ -253,19 +274,69 @@ func (w *worker) commit(ctx context.Context, req *Request, delivered, dead int) 
 		if c == nil {
 			continue // forgotten while it was delivered
 		}
-		c.committed.Advance(p.Batch.CursorAt(p.To), p.Streams)
-		c.known = true
-		if i+1 == len(req.Parts) || req.Parts[i+1].Batch.Source.Key != source {
-			w.changes = append(w.changes, w.cursorChange(source, c.committed))
+		if n := len(w.moves); n == 0 || w.moves[n-1].cursors != c {
+			w.moves = append(w.moves, move{cursors: c, source: source, committed: c.committed, delivered: c.delivered, split: c.split})
+		}
+		m := &w.moves[len(w.moves)-1]
+		at := p.Batch.CursorAt(p.To)
+		m.committed.Advance(at, p.Streams)
+		if m.split {
+			m.delivered.Advance(at, p.Streams)
 		}
 	}
-	w.mu.Unlock()
-	err := w.persist(ctx, "positions", func() error { return w.opts.Journal.Commit(w.changes...) })
-	if err != nil {
+	for i := range w.moves {
+		m := &w.moves[i]
+		w.changes = append(w.changes, w.cursorChange(m.source, m.committed))
+		if !m.split {
+			continue
+		}
+		change := positions.Change{Key: deliveredKey(w.opts.Name, m.source)}
+		if m.split = !m.delivered.Reaches(m.committed); m.split {
+			change.Value, _ = m.delivered.AppendBinary(nil) // never fails
+		}
+		w.changes = append(w.changes, change)
+	}
+	if err := w.opts.Journal.Commit(w.changes...); err != nil {
 		return err
 	}
-	w.stats.delivered(w.shard, delivered, dead)
+	for i := range w.moves {
+		m := &w.moves[i]
+		m.cursors.committed, m.cursors.delivered, m.cursors.split = m.committed, m.delivered, m.split
+		m.cursors.known = true
+	}
+	w.stats.delivered(w.shard, delivered, dead, w.settled(req))
 	return nil
+}
+
+// move is what a commit does to the cursors of a source.
+type move struct {
+	cursors              *sourceCursors
+	source               string
+	committed, delivered record.Cursor
+	split                bool
+}
+
+// settled takes the request's records off their tickets, and returns how many
+// of them were in the custody of the spool.
+func (w *worker) settled(req *Request) (spooled int) {
+	if w.overflow == nil {
+		return 0
+	}
+	w.direct++
+	for i := range req.Parts {
+		p := &req.Parts[i]
+		t, n := w.tickets[p.Batch], p.records()
+		if t == nil {
+			continue // accepted while its source was forgotten
+		}
+		t.undelivered -= n
+		if t.entry != nil {
+			spooled += n
+		} else if c := w.cursors[p.Batch.Source.Key]; c != nil {
+			c.direct = w.direct
+		}
+	}
+	return spooled
 }
 
 // persist repeats a write to the agent's own disk until it succeeds. Until then

@@ -21,6 +21,9 @@ import (
 	"log_capturer/internal/positions"
 	"log_capturer/internal/record"
 	"log_capturer/internal/record/recordtest"
+	"log_capturer/internal/spool"
+	"log_capturer/internal/vfs"
+	"log_capturer/internal/vfs/vfstest"
 )
 
 var errKilled = errors.New("the process is gone")
@@ -33,6 +36,8 @@ type world struct {
 	logs    []*recordtest.Log
 	places  map[string]place // of all lines
 	sinks   []*destination
+	// durable is the journal as a loss of power would leave it.
+	durable map[string][]byte
 }
 
 // place is where a line stands in its log, seq from 1.
@@ -52,6 +57,8 @@ type destination struct {
 	// inFlight are the lines that came and are not committed.
 	inFlight map[string]bool
 	largest  int               // request
+	disk     *vfstest.Disk     // of the spool, nil without one
+	spooled  int               // records that were seen in the spool, in all lives
 	last     map[string]uint64 // the record that each stream has got to in this life
 }
 
@@ -157,25 +164,78 @@ func (s sinkOf) Commit(changes ...positions.Change) error {
 		if s.rand.IntN(10) == 0 {
 			return errors.New("no space left on device")
 		}
-		for _, c := range changes {
-			source := strings.TrimPrefix(c.Key, "cursor/"+s.name+"/")
-			at := deliverytest.Cursor(c.Value)
-			for line, p := range s.places {
-				if p.source != source || p.seq > at.Streams[p.stream].Seq {
-					continue
-				}
-				if s.had[line] == 0 {
-					s.Errorf("sink %s: the cursor passes %q, which nobody has", s.name, line)
-				}
-				delete(s.inFlight, line)
-			}
+		if err := s.journal.Commit(changes...); err != nil {
+			return err
 		}
-		return s.journal.Commit(changes...)
+		for line, p := range s.places {
+			if p.seq > delivered(s.journal.Get, s.name, p.source).Streams[p.stream].Seq {
+				continue
+			}
+			if s.had[line] == 0 {
+				s.Errorf("sink %s: the cursor passes %q, which nobody has", s.name, line)
+			}
+			delete(s.inFlight, line)
+		}
+		return nil
 	})
 }
 
-// live runs the agent until it is killed, or has delivered everything.
-func (w *world) live(operations, concurrency int, seed uint64) {
+// delivered returns the cursor up to which the journal says that a sink has a
+// source.
+func delivered(get func(string) ([]byte, bool), sink, source string) record.Cursor {
+	for _, prefix := range []string{delivery.DeliveredPrefix, delivery.CursorPrefix} {
+		if value, ok := get(prefix + sink + "/" + source); ok {
+			return deliverytest.Cursor(value)
+		}
+	}
+	return record.Cursor{}
+}
+
+// syncJournal makes durable what the journal holds.
+func (s sinkOf) syncJournal() error {
+	return s.act(func() error {
+		if s.rand.IntN(10) == 0 {
+			return errors.New("input/output error")
+		}
+		s.durable = s.journal.Snapshot()
+		return nil
+	})
+}
+
+// lucky reports whether a read goes well.
+func (l *life) lucky() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.rand.IntN(20) > 0
+}
+
+// losePower takes back what the journal has not made durable, and with it what a
+// sink that is made of files has written since. The other sink keeps that, and
+// may get it again; so do the dead letters.
+func (w *world) losePower(rng *rand.Rand) {
+	if rng.IntN(2) == 0 {
+		w.durable = w.journal.Snapshot() // it was in time
+	}
+	w.journal.Restore(w.durable)
+	get := func(key string) ([]byte, bool) { v, ok := w.durable[key]; return v, ok }
+	for _, d := range w.sinks {
+		d.disk.PowerLoss(rng)
+		for line, p := range w.places {
+			if d.had[line] == 0 || p.seq <= delivered(get, d.name, p.source).Streams[p.stream].Seq {
+				continue
+			}
+			if d.name == "files" && !bad(line) {
+				d.had[line], d.repeats[line] = 0, 0
+			} else {
+				d.repeats[line]++
+			}
+		}
+	}
+}
+
+// live runs the agent until it is killed, or has delivered everything. It
+// returns false when the agent did not come as far as running.
+func (w *world) live(operations, concurrency int, maxBytes int64, seed uint64) (started bool) {
 	ctx, kill := context.WithCancel(context.Background())
 	defer kill()
 	l := &life{world: w, kill: kill, left: operations, rand: rand.New(rand.NewPCG(seed, 1))}
@@ -186,12 +246,21 @@ func (w *world) live(operations, concurrency int, seed uint64) {
 		s := sinkOf{l, d}
 		o := options(d.name, s, s, s)
 		o.Concurrency = concurrency
-		deliveries = append(deliveries, delivery.New(o))
+		one := delivery.New(o)
+		if d.disk != nil {
+			stored, err := w.spool(l, s, one, maxBytes)
+			if err != nil {
+				return false // the agent does not start, or is killed while it does
+			}
+			defer stored.Close()
+		}
+		deliveries = append(deliveries, one)
 	}
 	door := dispatcher.New(deliveries)
-	running, reading := lifetime.NewGroup(ctx), lifetime.NewGroup(ctx)
-	for _, d := range deliveries {
+	running, reading, watching := lifetime.NewGroup(ctx), lifetime.NewGroup(ctx), lifetime.NewGroup(ctx)
+	for i, d := range deliveries {
 		running.Go("delivery", d.Run)
+		watching.Go("watch", func(ctx context.Context) error { return w.watch(ctx, d, w.sinks[i]) })
 	}
 	for i, log := range w.logs {
 		reading.Go("monitor", func(ctx context.Context) error {
@@ -202,12 +271,22 @@ func (w *world) live(operations, concurrency int, seed uint64) {
 	if err := reading.Wait(); err != nil {
 		w.Errorf("read: %v", err)
 	}
+	if operations < 0 {
+		// A stop leaves to the spool what is in it.
+		for _, d := range deliveries {
+			for a := d.Accounts(); a.InMemory+a.Spooled > 0; a = d.Accounts() {
+				time.Sleep(10 * time.Millisecond)
+			}
+		}
+	}
 	for _, d := range deliveries {
 		d.CloseInput()
 	}
 	if err := running.Wait(); err != nil {
 		w.Errorf("deliver: %v", err)
 	}
+	watching.Cancel()
+	_ = watching.Wait()
 	for _, d := range w.sinks {
 		// One request a worker, and nothing beside it.
 		if most := concurrency * d.largest; len(d.inFlight) > most {
@@ -217,6 +296,38 @@ func (w *world) live(operations, concurrency int, seed uint64) {
 			d.repeats[line]++
 		}
 		clear(d.inFlight)
+	}
+	return true
+}
+
+// spool opens a sink's spool and gives it to its delivery.
+func (w *world) spool(l *life, s sinkOf, d *delivery.Delivery, maxBytes int64) (*spool.Spool, error) {
+	s.disk.Kill()
+	stored, err := spool.Open("/data/spool/"+s.name, spool.Options{
+		FS: killFS{s.disk, l}, MaxBytes: maxBytes, SegmentBytes: 800, Committed: delivery.SpoolCommitted(s, s.name),
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := d.UseSpool(delivery.SpoolOptions{Spool: stored, SyncJournal: s.syncJournal}); err != nil {
+		return nil, errors.Join(err, stored.Close())
+	}
+	return stored, nil
+}
+
+// watch holds the accounts to their identity, at every moment.
+func (w *world) watch(ctx context.Context, d *delivery.Delivery, to *destination) error {
+	for {
+		a := d.Accounts()
+		if a.Accepted != a.Acknowledged+a.InMemory+a.Spooled+a.DeadLettered+a.Dropped || a.Dropped > 0 {
+			w.Errorf("sink %s: accounts %+v", d.Name(), a)
+		}
+		to.spooled = max(to.spooled, int(a.Spooled))
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(time.Millisecond):
+		}
 	}
 }
 
@@ -258,48 +369,79 @@ func read(ctx context.Context, door *dispatcher.Dispatcher, log *recordtest.Log,
 // its effects, and starts it again. Nothing is lost at any sink, and nothing
 // comes again but what was in flight at a kill.
 func TestKilledAtAnyMoment(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
-		w := &world{Verdict: &deliverytest.Verdict{}, journal: deliverytest.NewJournal(), places: map[string]place{}}
-		for i := range rapid.IntRange(1, 3).Draw(rt, "sources") {
-			log := recordtest.NewLog(fmt.Sprint("container/", i)).Fill(rapid.IntRange(1, 60).Draw(rt, "lines"))
-			w.logs = append(w.logs, log)
-			for s := range record.Stream(record.NumStreams) {
-				for n, line := range log.Lines(s) {
-					w.places[line] = place{log.Source.Key, s, uint64(n) + 1}
-				}
+	rapid.Check(t, func(rt *rapid.T) { kills(t, rt, false) })
+}
+
+// TestKilledWithSpools does the same to an agent with spools, on disks that fail
+// now and then, and takes the machine's power away as well.
+func TestKilledWithSpools(t *testing.T) {
+	spooled := 0
+	rapid.Check(t, func(rt *rapid.T) { spooled += kills(t, rt, true) })
+	if spooled < 100 {
+		t.Errorf("only %d records were in spools, in all runs", spooled)
+	}
+}
+
+// kills returns the most records that were in a spool at one time.
+func kills(t *testing.T, rt *rapid.T, spools bool) int {
+	w := &world{Verdict: &deliverytest.Verdict{}, journal: deliverytest.NewJournal(), places: map[string]place{}}
+	for i := range rapid.IntRange(1, 3).Draw(rt, "sources") {
+		log := recordtest.NewLog(fmt.Sprint("container/", i)).Fill(rapid.IntRange(1, 60).Draw(rt, "lines"))
+		w.logs = append(w.logs, log)
+		for s := range record.Stream(record.NumStreams) {
+			for n, line := range log.Lines(s) {
+				w.places[line] = place{log.Source.Key, s, uint64(n) + 1}
 			}
 		}
-		for _, name := range []string{"files", "loki"} {
-			w.sinks = append(w.sinks, &destination{
-				name: name, had: map[string]int{}, repeats: map[string]int{}, inFlight: map[string]bool{},
-			})
-		}
-		seed := rapid.Uint64().Draw(rt, "seed")
-		concurrency := rapid.IntRange(1, 3).Draw(rt, "concurrency")
-		lives := rapid.SliceOfN(rapid.IntRange(0, 150), 0, 6).Draw(rt, "operations of each life")
-		down := rapid.SliceOfN(rapid.SampledFrom([]string{"", "", "files", "loki"}), len(lives), len(lives)).Draw(rt, "down")
-		synctest.Test(t, func(t *testing.T) {
-			w.TB = t
-			for n, operations := range lives {
-				for _, d := range w.sinks {
-					d.down = d.name == down[n]
-				}
-				w.live(operations, concurrency, seed+uint64(n))
+	}
+	for _, name := range []string{"files", "loki"} {
+		d := &destination{name: name, had: map[string]int{}, repeats: map[string]int{}, inFlight: map[string]bool{}}
+		if spools {
+			d.disk = vfstest.NewDisk()
+			if err := vfs.MakeDir(d.disk, "/data", 0o700); err != nil {
+				rt.Fatal(err)
 			}
+		}
+		w.sinks = append(w.sinks, d)
+	}
+	seed := rapid.Uint64().Draw(rt, "seed")
+	concurrency := rapid.IntRange(1, 3).Draw(rt, "concurrency")
+	longest, maxBytes := 150, int64(0)
+	if spools {
+		longest = 400
+		maxBytes = rapid.Int64Range(4000, 30000).Draw(rt, "size of the spools")
+	}
+	lives := rapid.SliceOfN(rapid.IntRange(0, longest), 0, 6).Draw(rt, "operations of each life")
+	down := rapid.SliceOfN(rapid.SampledFrom([]string{"", "", "files", "loki"}), len(lives), len(lives)).Draw(rt, "down")
+	power := rapid.SliceOfN(rapid.Bool(), len(lives), len(lives)).Draw(rt, "loss of power")
+	synctest.Test(t, func(t *testing.T) {
+		w.TB = t
+		for n, operations := range lives {
 			for _, d := range w.sinks {
-				d.down = false
+				d.down = d.name == down[n]
 			}
-			w.live(-1, concurrency, seed-1)
-		})
-		for _, d := range w.sinks {
-			for line := range w.places {
-				if had, most := d.had[line], 1+d.repeats[line]; had < 1 || had > most {
-					w.Errorf("sink %s has %q %d times, want at least once and at most %d times", d.name, line, had, most)
-				}
+			w.live(operations, concurrency, maxBytes, seed+uint64(n))
+			if spools && power[n] {
+				w.losePower(rand.New(rand.NewPCG(seed, uint64(n))))
 			}
 		}
-		if err := w.Err(); err != "" {
-			rt.Fatal(err)
+		for _, d := range w.sinks {
+			d.down = false
+		}
+		for try := uint64(1); !w.live(-1, concurrency, maxBytes, seed-try); try++ {
 		}
 	})
+	most := 0
+	for _, d := range w.sinks {
+		most = max(most, d.spooled)
+		for line := range w.places {
+			if had, most := d.had[line], 1+d.repeats[line]; had < 1 || had > most {
+				w.Errorf("sink %s has %q %d times, want at least once and at most %d times", d.name, line, had, most)
+			}
+		}
+	}
+	if err := w.Err(); err != "" {
+		rt.Fatal(err)
+	}
+	return most
 }

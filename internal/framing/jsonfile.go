@@ -31,6 +31,7 @@ type JSONFile struct {
 	opts  JSONFileOptions
 	clock clock
 	room  []byte
+	spare []byte
 	// attrs is the last value of attrs that was found to be valid: most
 	// containers have the same in all entries.
 	attrs []byte
@@ -71,6 +72,10 @@ func (d *JSONFile) ownRoom(n int) []byte {
 
 // Lost returns the number of bytes that were skipped since they are no entry.
 func (d *JSONFile) Lost() uint64 { return d.lost }
+
+// Tear counts n bytes that were not decoded and are not given again: the torn
+// entry at the end of a file that has no more.
+func (d *JSONFile) Tear(n int) { d.lost += uint64(n) }
 
 // Pending reports whether the stream has a line without its end.
 func (d *JSONFile) Pending(s record.Stream) bool { return d.streams[s].open }
@@ -128,10 +133,19 @@ func (d *JSONFile) Decode(p []byte) (int, error) {
 
 // entry takes the entry at index i of what is decoded.
 func (d *JSONFile) entry(i int, e jsonEntry) error {
-	if n := len(e.text); n > 0 && e.text[n-1] == '\n' {
+	as := &d.streams[e.stream]
+	n := len(e.text)
+	whole := n > 0 && e.text[n-1] == '\n'
+	if whole && !as.open && n <= d.maxLine {
 		return d.piece(e.stream, e.time, e.text)
 	}
-	as := &d.streams[e.stream]
+	// Its text is in the room of the next line that is emitted, which it is not
+	// itself.
+	d.spare = append(d.spare[:0], e.text...)
+	e.text = d.spare
+	if whole {
+		return d.piece(e.stream, e.time, e.text)
+	}
 	if as.open && as.time != e.time {
 		// It is another line that opens here.
 		if err := d.unterminated(e.stream); err != nil {

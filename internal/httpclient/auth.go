@@ -21,13 +21,17 @@ type BasicAuth struct {
 // none.
 type authorizer struct {
 	basic  bool
+	scheme string
 	user   string
 	secret string
 	file   *secretFile
 }
 
 func newAuthorizer(o Options) (*authorizer, error) {
-	a := &authorizer{secret: o.BearerToken}
+	a := &authorizer{secret: o.BearerToken, scheme: o.TokenScheme}
+	if a.scheme == "" {
+		a.scheme = "Bearer"
+	}
 	file := o.BearerTokenFile
 	if o.BasicAuth != nil {
 		if o.BearerToken != "" || o.BearerTokenFile != "" {
@@ -72,7 +76,7 @@ func (a *authorizer) authorize(h http.Header) (secrets []string, err error) {
 		h.Set("Authorization", "Basic "+pair)
 		return secretsOf(pair, secret), nil
 	case secret != "":
-		h.Set("Authorization", "Bearer "+secret)
+		h.Set("Authorization", a.scheme+" "+secret)
 		return secretsOf(secret), nil
 	}
 	return nil, nil

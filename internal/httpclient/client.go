@@ -8,8 +8,8 @@
 //   - redirects are never followed, so that credentials go nowhere else;
 //   - a request body is not touched any more once Post has returned, whatever
 //     the connection is doing;
-//   - at most MaxResponseBytes of an answer are held, and its connection is
-//     used again or closed, never leaked;
+//   - a bounded part of an answer is held, and its connection is used
+//     again or closed, never leaked;
 //   - no error and no Response.Message holds a configured secret.
 //
 // Retries, backoff and encodings are left to the delivery and to the sinks.
@@ -26,7 +26,8 @@ import (
 	"time"
 )
 
-// MaxResponseBytes is how much of an answer's body is kept.
+// MaxResponseBytes is how much of an answer's body is kept, unless
+// Options.MaxResponseBytes says otherwise.
 const MaxResponseBytes = 64 << 10
 
 // maxDrainBytes is how much more of an answer is read to keep its connection.
@@ -42,6 +43,9 @@ type Options struct {
 	BasicAuth *BasicAuth
 	// BearerToken is sent in the Authorization header.
 	BearerToken string
+	// TokenScheme stands before the token there, "Bearer" when empty: some
+	// destinations have a word of their own ("ApiKey", "Splunk").
+	TokenScheme string
 	// BearerTokenFile is read instead of BearerToken, and again when it
 	// changes.
 	BearerTokenFile string
@@ -54,6 +58,12 @@ type Options struct {
 	// MaxIdleConns is how many unused connections are kept, 8 when zero. Set
 	// it to the sink's concurrency.
 	MaxIdleConns int
+	// MaxResponseBytes is how much of an answer's body is kept, MaxResponseBytes
+	// when zero. Only a destination that answers for every record needs more.
+	MaxResponseBytes int
+	// HTTP2 speaks HTTP/2 and nothing else, without TLS as well, as gRPC wants
+	// it. Requests share connections then.
+	HTTP2 bool
 	// Logger tells of files that were read again; nil is silent.
 	Logger *slog.Logger
 }
@@ -84,6 +94,9 @@ func New(o Options) (*Client, error) {
 	headers, host, err := checkHeaders(o)
 	if err != nil {
 		return nil, err
+	}
+	if o.MaxResponseBytes <= 0 {
+		o.MaxResponseBytes = MaxResponseBytes
 	}
 	transports, err := newTransports(o)
 	if err != nil {
@@ -134,7 +147,7 @@ func (c *Client) Post(ctx context.Context, target *url.URL, header http.Header, 
 		return nil, c.transportError(ctx, target, err)
 	}
 	defer res.Body.Close()
-	answer, err := readResponse(res, append(secrets, c.headerSecrets()...))
+	answer, err := readResponse(res, c.options.MaxResponseBytes, append(secrets, c.headerSecrets()...))
 	if err != nil {
 		return nil, c.transportError(ctx, target, err)
 	}

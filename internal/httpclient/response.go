@@ -16,14 +16,22 @@ type Response struct {
 	Status int
 	// Header are the answer's header fields.
 	Header http.Header
-	// Body is the beginning of the body, at most MaxResponseBytes. It may
+	// Trailer are the fields that came after the body.
+	Trailer http.Header
+	// Body is the beginning of the body, bounded by the client's options. It may
 	// repeat secrets that were sent: show Message instead.
 	Body []byte
 	// Truncated is set when the body was longer.
 	Truncated bool
 	// Message is the body as one short line that may be shown.
 	Message string
+
+	secrets []string
 }
+
+// Shown returns a text of the answer, from a header say, as one short line that
+// may be shown.
+func (r *Response) Shown(text string) string { return message([]byte(text), r.secrets) }
 
 // maxMessageBytes bounds Response.Message.
 const maxMessageBytes = 512
@@ -33,14 +41,14 @@ const maxMessageBytes = 512
 const maxRetryAfter = time.Hour
 
 // readResponse reads a bounded answer and what little more there is.
-func readResponse(res *http.Response, secrets []string) (*Response, error) {
-	body, err := io.ReadAll(io.LimitReader(res.Body, MaxResponseBytes+1))
+func readResponse(res *http.Response, limit int, secrets []string) (*Response, error) {
+	body, err := io.ReadAll(io.LimitReader(res.Body, int64(limit)+1))
 	if err != nil {
 		return nil, fmt.Errorf("read the answer: %w", err)
 	}
-	r := &Response{Status: res.StatusCode, Header: res.Header, Body: body}
-	if len(body) > MaxResponseBytes {
-		r.Body, r.Truncated = body[:MaxResponseBytes], true
+	r := &Response{Status: res.StatusCode, Header: res.Header, Trailer: res.Trailer, Body: body, secrets: secrets}
+	if len(body) > limit {
+		r.Body, r.Truncated = body[:limit], true
 		// What is drained keeps the connection; what can't be is not missed.
 		_, _ = io.CopyN(io.Discard, res.Body, maxDrainBytes)
 	}
@@ -50,7 +58,9 @@ func readResponse(res *http.Response, secrets []string) (*Response, error) {
 
 // message makes one printable line of body, without the secrets.
 func message(body []byte, secrets []string) string {
-	text := string(body)
+	// No more than this can be left of it; a secret that is cut through lies
+	// beyond what is shown.
+	text := string(body[:min(len(body), MaxResponseBytes)])
 	for _, secret := range secrets {
 		text = strings.ReplaceAll(text, secret, "[redacted]")
 	}

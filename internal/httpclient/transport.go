@@ -33,7 +33,8 @@ func (t TLS) files() []string {
 	return slices.DeleteFunc([]string{t.CAFile, t.CertFile, t.KeyFile}, func(f string) bool { return f == "" })
 }
 
-func (t TLS) config() (*tls.Config, error) {
+// Config returns the configuration, made from what the files hold now.
+func (t TLS) Config() (*tls.Config, error) {
 	c := &tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		ServerName:         t.ServerName,
@@ -68,6 +69,7 @@ func (t TLS) config() (*tls.Config, error) {
 type transports struct {
 	tls          TLS
 	maxIdleConns int
+	http2        bool
 	logger       *slog.Logger
 	files        []string
 
@@ -84,6 +86,7 @@ func newTransports(o Options) (*transports, error) {
 	t := &transports{
 		tls:          o.TLS,
 		maxIdleConns: o.MaxIdleConns,
+		http2:        o.HTTP2,
 		logger:       o.Logger,
 		files:        o.TLS.files(),
 	}
@@ -98,14 +101,16 @@ func newTransports(o Options) (*transports, error) {
 }
 
 func (t *transports) make() (*http.Transport, error) {
-	config, err := t.tls.config()
+	config, err := t.tls.Config()
 	if err != nil {
 		return nil, err
 	}
 	// One request at a time on a connection: HTTP/2 would put all workers'
 	// requests on one, to wait behind each other's bodies.
 	var protocols http.Protocols
-	protocols.SetHTTP1(true)
+	protocols.SetHTTP1(!t.http2)
+	protocols.SetHTTP2(t.http2)
+	protocols.SetUnencryptedHTTP2(t.http2)
 	return &http.Transport{
 		Proxy:                  http.ProxyFromEnvironment,
 		TLSClientConfig:        config,

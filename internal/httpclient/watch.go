@@ -24,6 +24,10 @@ func (v version) equal(w version) bool {
 	return os.SameFile(v.info, w.info) && v.info.ModTime().Equal(w.info.ModTime()) && v.info.Size() == w.info.Size()
 }
 
+// SecretFile returns a function that reads the secret in a file, again when the
+// file changes. It may be called from any number of goroutines.
+func SecretFile(path string) func() (string, error) { return (&secretFile{path: path}).read }
+
 // secretFile is a file that holds one secret, which is read again when the file
 // changes.
 type secretFile struct {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"runtime/pprof"
@@ -162,4 +163,130 @@ func TestFunctionsCarryTheirComponent(t *testing.T) {
 		}
 	})
 	f("of_label", func(f func(ctx context.Context)) { Label(t.Context(), "of_label", f) })
+}
+
+// A function that does not end when it is told to is given up: reported with its
+// stack, counted, and those who wait for it go on. When it ends after all, that
+// is noted.
+func TestAStuckFunctionIsGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log strings.Builder
+		watch := NewWatch(slog.New(slog.NewTextHandler(&log, nil)))
+		outer := NewGroup(WithWatch(t.Context(), watch))
+		release := make(chan struct{})
+		var innerError error
+		outer.Go("outer", func(ctx context.Context) error {
+			inner := NewGroup(ctx)
+			inner.Go("stuck_reader", func(context.Context) error {
+				stuckForTheTest(release)
+				return nil
+			})
+			inner.Go("good", untilDone)
+			innerError = inner.Wait()
+			return nil
+		})
+		outer.Cancel()
+		begin := time.Now()
+		if err := outer.Wait(); err != nil {
+			t.Errorf("outer: %v, want nil: its own function returned", err)
+		}
+		if took := time.Since(begin); took != patience-patienceStep {
+			t.Errorf("gave up after %v, want %v", took, patience-patienceStep)
+		}
+		if !errors.Is(innerError, ErrOverdue) || !strings.Contains(innerError.Error(), "stuck_reader") {
+			t.Errorf("inner: %v, want ErrOverdue of stuck_reader", innerError)
+		}
+		if counts := watch.Counts(); len(counts) != 1 || counts["stuck_reader"] != 1 {
+			t.Errorf("counts %v, want one stuck_reader", counts)
+		}
+		current := watch.Current()
+		if len(current) != 1 || !strings.Contains(current[0].Stack, "stuckForTheTest") {
+			t.Fatalf("overdue %+v, want the stack of stuckForTheTest", current)
+		}
+		if !strings.Contains(log.String(), "goroutine_overdue") || !strings.Contains(log.String(), "stuckForTheTest") {
+			t.Errorf("log without it: %s", log.String())
+		}
+		close(release)
+		synctest.Wait()
+		if current := watch.Current(); len(current) != 0 {
+			t.Errorf("overdue after its end: %+v", current)
+		}
+		if watch.Counts()["stuck_reader"] != 1 {
+			t.Error("the count fell")
+		}
+	})
+}
+
+func stuckForTheTest(release chan struct{}) { <-release }
+
+// Without a watch a stuck function is given up too.
+func TestAStuckFunctionWithoutAWatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g := NewGroup(t.Context())
+		release := make(chan struct{})
+		g.Go("stuck", func(context.Context) error { <-release; return nil })
+		g.Cancel()
+		if err := g.Wait(); !errors.Is(err, ErrOverdue) {
+			t.Errorf("Wait: %v, want ErrOverdue", err)
+		}
+		close(release)
+	})
+}
+
+// What nobody told to end may take as long as it wants.
+func TestWaitHasNoDeadlineBeforeTheEndIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		watch := NewWatch(slog.New(slog.DiscardHandler))
+		g := NewGroup(WithWatch(t.Context(), watch))
+		g.Go("long", func(context.Context) error {
+			<-time.After(24 * time.Hour)
+			return nil
+		})
+		if err := g.Wait(); err != nil || len(watch.Counts()) != 0 {
+			t.Errorf("Wait: %v, overdue %v", err, watch.Counts())
+		}
+	})
+}
+
+func TestATaskIsOverdueOnce(t *testing.T) {
+	watch := NewWatch(slog.New(slog.DiscardHandler))
+	g := NewGroup(WithWatch(t.Context(), watch))
+	task := g.Go("slow", untilDone)
+	task.Overdue("end of its lease", time.Second)
+	task.Overdue("end of its lease", time.Second)
+	if n := watch.Counts()["slow"]; n != 1 {
+		t.Errorf("counted %d times", n)
+	}
+	Given(g.Context(), "server", "close connections", "TestATaskIsOverdueOnce", time.Second)
+	if current := watch.Current(); len(current) != 2 || !strings.Contains(current[1].Stack, "TestATaskIsOverdueOnce") {
+		t.Errorf("overdue: %+v", current)
+	}
+	g.Cancel()
+	if err := g.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestTally(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var tally Tally
+		if !tally.Wait(0) {
+			t.Error("an empty tally is not idle")
+		}
+		tally.Add()
+		tally.Add()
+		tally.Done()
+		if tally.Wait(time.Hour) {
+			t.Error("idle with one left")
+		}
+		time.AfterFunc(time.Minute, tally.Done)
+		if !tally.Wait(time.Hour) {
+			t.Error("not idle after the last end")
+		}
+		tally.Add()
+		if tally.Wait(time.Second) {
+			t.Error("idle after a new beginning")
+		}
+		tally.Done()
+	})
 }

@@ -127,6 +127,9 @@ func (w *Window) Close() {
 	w.closing.Do(func() { close(w.closed) })
 }
 
+// Closed returns a channel that is closed when the window is.
+func (w *Window) Closed() <-chan struct{} { return w.closed }
+
 // Collect waits for the shard's next items, and then for more until one of the
 // limits is reached. It appends what it took to into. After Close it returns
 // what is left, and then ErrClosed.

@@ -9,18 +9,30 @@ import (
 	"time"
 )
 
-// openFDs returns the number of open file descriptors.
-func openFDs() (int, error) {
-	dir, err := os.Open("/proc/self/fd")
+// fdTargets returns what each open file descriptor points at.
+func fdTargets() ([]string, error) {
+	const path = "/proc/self/fd"
+	dir, err := os.Open(path)
 	if err != nil {
-		return 0, fmt.Errorf("count open file descriptors: %w", err)
+		return nil, fmt.Errorf("count open file descriptors: %w", err)
 	}
 	defer dir.Close() //nolint:errcheck // a directory that was read
 	names, err := dir.Readdirnames(-1)
 	if err != nil {
-		return 0, fmt.Errorf("count open file descriptors: %w", err)
+		return nil, fmt.Errorf("count open file descriptors: %w", err)
 	}
-	return len(names) - 1, nil // but the one of the directory itself
+	own := strconv.Itoa(int(dir.Fd()))
+	targets := make([]string, 0, len(names))
+	for _, name := range names {
+		if name == own {
+			continue
+		}
+		// One that was closed meanwhile is none.
+		if target, err := os.Readlink(path + "/" + name); err == nil {
+			targets = append(targets, target)
+		}
+	}
+	return targets, nil
 }
 
 // residentBytes returns the memory that the process occupies, in bytes.

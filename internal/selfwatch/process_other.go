@@ -11,6 +11,6 @@ import (
 // Elsewhere their metrics are absent.
 var errNotLinux = errors.New("read process numbers: only Linux is supported")
 
-func openFDs() (int, error)           { return 0, errNotLinux }
+func fdTargets() ([]string, error)    { return nil, errNotLinux }
 func residentBytes() (int64, error)   { return 0, errNotLinux }
 func cpuTime() (time.Duration, error) { return 0, errNotLinux }

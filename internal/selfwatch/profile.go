@@ -18,7 +18,14 @@ const Other = "other"
 // alphabetical order, count as Other.
 const maxComponents = 50
 
-// countGoroutines reads a goroutine profile in the runtime's text form:
+// stack is a stack that goroutines with one set of labels have in common.
+type stack struct {
+	component string
+	count     int
+	frames    []string
+}
+
+// parseStacks reads a goroutine profile in the runtime's text form:
 //
 //	goroutine profile: total 3
 //	2 @ 0x43a1ce 0x40602f
@@ -26,23 +33,37 @@ const maxComponents = 50
 //	#	0x47a0c4	main.run+0x44	/src/main.go:12
 //
 // A line of a count and addresses stands for goroutines with one stack and one
-// set of labels; the labels follow on the next line, if there are any. The form
-// is that of runtime/pprof's printCountProfile.
-func countGoroutines(profile []byte) Goroutines {
-	counted := Goroutines{ByComponent: map[string]int{Other: 0}}
-	pending := 0 // goroutines whose labels may be on the next line
+// set of labels; the labels follow on the next line, if there are any, and the
+// frames after that. The form is that of runtime/pprof's printCountProfile.
+func parseStacks(profile []byte) []stack {
+	var stacks []stack
 	for line := range bytes.Lines(profile) {
-		labels, labelled := bytes.CutPrefix(line, []byte("# labels: "))
-		if labelled {
-			counted.ByComponent[component(string(labels))] += pending
-			pending = 0
+		line = bytes.TrimRight(line, "\n")
+		if n := stackCount(line); n > 0 {
+			stacks = append(stacks, stack{component: Other, count: n})
 			continue
 		}
-		counted.ByComponent[Other] += pending
-		pending = stackCount(line)
-		counted.Total += pending
+		if len(stacks) == 0 {
+			continue
+		}
+		last := &stacks[len(stacks)-1]
+		if labels, labelled := bytes.CutPrefix(line, []byte("# labels: ")); labelled {
+			last.component = component(string(labels))
+		} else if frame, ok := bytes.CutPrefix(line, []byte("#\t")); ok {
+			_, where, _ := bytes.Cut(frame, []byte("\t")) // behind the address
+			last.frames = append(last.frames, strings.Join(strings.Fields(string(where)), " "))
+		}
 	}
-	counted.ByComponent[Other] += pending
+	return stacks
+}
+
+// countGoroutines counts the goroutines of a profile.
+func countGoroutines(stacks []stack) Goroutines {
+	counted := Goroutines{ByComponent: map[string]int{Other: 0}}
+	for _, s := range stacks {
+		counted.Total += s.count
+		counted.ByComponent[s.component] += s.count
+	}
 	boundComponents(counted.ByComponent)
 	return counted
 }

@@ -23,7 +23,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // fresh returns a count that no earlier profile answers for.
-func fresh() Goroutines { return New(Build{}).Goroutines() }
+func fresh() Goroutines { return New(Options{}).Goroutines() }
 
 // eventually polls until the count is as wanted.
 func eventually(t *testing.T, what string, wanted func(Goroutines) bool) {
@@ -91,7 +91,7 @@ func TestTotalIsTheSumOfTheComponents(t *testing.T) {
 }
 
 func TestProfileIsSharedForASecond(t *testing.T) {
-	w := New(Build{})
+	w := New(Options{})
 	w.Goroutines()
 	g := lifetime.NewGroup(t.Context())
 	started := make(chan struct{})
@@ -119,7 +119,7 @@ func TestProfileIsSharedForASecond(t *testing.T) {
 func TestCountGoroutines(t *testing.T) {
 	f := func(profile string, total int, want map[string]int) {
 		t.Helper()
-		got := countGoroutines([]byte(profile))
+		got := countGoroutines(parseStacks([]byte(profile)))
 		if got.Total != total || !maps.Equal(got.ByComponent, want) {
 			t.Errorf("%q:\n got %d %v\nwant %d %v", profile, got.Total, got.ByComponent, total, want)
 		}
@@ -145,7 +145,7 @@ func TestComponentsAreBounded(t *testing.T) {
 	for i := range planted {
 		fmt.Fprintf(&profile, "1 @ 0x1\n# labels: {\"component\":\"c%04d\"}\n", i)
 	}
-	counted := countGoroutines([]byte(profile.String()))
+	counted := countGoroutines(parseStacks([]byte(profile.String())))
 	if counted.Total != planted || len(counted.ByComponent) != maxComponents {
 		t.Fatalf("%d goroutines of %d components, want %d of %d",
 			counted.Total, len(counted.ByComponent), planted, maxComponents)
@@ -155,8 +155,13 @@ func TestComponentsAreBounded(t *testing.T) {
 	}
 }
 
+func countOpen() (int, error) {
+	targets, err := fdTargets()
+	return len(targets), err
+}
+
 func TestOpenFilesAreCounted(t *testing.T) {
-	before, err := openFDs()
+	before, err := countOpen()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +173,7 @@ func TestOpenFilesAreCounted(t *testing.T) {
 		}
 		files = append(files, file)
 	}
-	if during, err := openFDs(); err != nil || during != before+5 {
+	if during, err := countOpen(); err != nil || during != before+5 {
 		t.Errorf("with 5 more files open: %d, %v; want %d", during, err, before+5)
 	}
 	for _, file := range files {
@@ -176,7 +181,7 @@ func TestOpenFilesAreCounted(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if after, err := openFDs(); err != nil || after != before {
+	if after, err := countOpen(); err != nil || after != before {
 		t.Errorf("after closing them: %d, %v; want %d", after, err, before)
 	}
 }
@@ -188,7 +193,7 @@ func TestMemoryIsMeasured(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	heapBefore := heapBytes()
+	heapBefore := New(Options{}).Census().HeapBytes
 	block := make([]byte, planted)
 	for i := 0; i < len(block); i += 4096 {
 		block[i] = 1
@@ -200,7 +205,7 @@ func TestMemoryIsMeasured(t *testing.T) {
 	if grown := after - before; grown < planted*9/10 {
 		t.Errorf("resident memory grew by %d bytes, %d were planted", grown, planted)
 	}
-	if grown := heapBytes() - heapBefore; grown < planted*9/10 {
+	if grown := New(Options{}).Census().HeapBytes - heapBefore; grown < planted*9/10 {
 		t.Errorf("the heap grew by %d bytes, %d were planted", grown, planted)
 	}
 	block[0] = 2
@@ -226,7 +231,7 @@ func TestProcessorTimeIsMeasured(t *testing.T) {
 }
 
 func TestMetrics(t *testing.T) {
-	w := New(Build{Version: "1.2.3", Commit: "abc"})
+	w := New(Options{Build: Build{Version: "1.2.3", Commit: "abc"}})
 	problems, err := testutil.CollectAndLint(w)
 	if err != nil {
 		t.Fatal(err)

@@ -13,7 +13,19 @@ func (s *Server) apiHandler() http.Handler {
 	mux.Handle("/ready", get(http.HandlerFunc(s.serveReady)))
 	mux.Handle("/api/v1/status", get(http.HandlerFunc(s.serveStatus)))
 	mux.Handle("/api/v1/containers", get(http.HandlerFunc(s.serveContainers)))
+	if s.opts.Leaks != nil {
+		mux.Handle("/api/v1/leaks", get(http.HandlerFunc(s.serveLeaks)))
+	}
+	if s.opts.SupportBundle != nil {
+		mux.Handle("/api/v1/support-bundle", sameOrigin.Handler(http.HandlerFunc(s.serveBundle)))
+	}
+	mux.Handle("/api/v1/positions", get(http.HandlerFunc(s.servePositions)))
+	mux.Handle("/api/v1/tail", get(http.HandlerFunc(s.serveTail)))
 	mux.Handle("/api/v1/files", get(http.HandlerFunc(s.serveFiles)))
+	if s.opts.DeadLetters != nil {
+		mux.HandleFunc("/api/v1/dead-letters", s.serveLetters)
+		mux.HandleFunc("/api/v1/dead-letters/replay", s.serveReplay)
+	}
 	mux.Handle("/{$}", get(http.HandlerFunc(s.servePage)))
 	mux.Handle("/", notFound)
 	return mux
@@ -67,6 +79,19 @@ func (s *Server) serveStatus(w http.ResponseWriter, _ *http.Request) {
 
 func (s *Server) serveFiles(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, s.files())
+}
+
+func (s *Server) servePositions(w http.ResponseWriter, _ *http.Request) {
+	if s.opts.Positions == nil {
+		writeError(w, http.StatusNotFound, "this agent has no positions")
+		return
+	}
+	positions, err := s.opts.Positions()
+	if err != nil {
+		writeError(w, http.StatusInternalServerError, err.Error())
+		return
+	}
+	writeJSON(w, http.StatusOK, positions)
 }
 
 func (s *Server) serveContainers(w http.ResponseWriter, _ *http.Request) {

@@ -1,13 +1,13 @@
 package server
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"sync"
 	"time"
 
 	"log_capturer/internal/lifetime"
@@ -16,6 +16,10 @@ import (
 // shutdownGrace is how long requests may go on after the server was told to
 // end.
 const shutdownGrace = 2 * time.Second
+
+// connectionGrace is how long a handler may go on after its connection was
+// closed. What it asks of the components is answered at once.
+const connectionGrace = 20 * time.Second
 
 // endpoint is one listener and what it serves.
 type endpoint struct {
@@ -27,9 +31,11 @@ type endpoint struct {
 	// readTimeout bounds the reading of a request. As net/http lets it cut the
 	// handler short too, it is zero, no bound, where that may take long.
 	readTimeout time.Duration
+	// grace is connectionGrace when zero; tests shorten it.
+	grace time.Duration
 
 	listener    net.Listener
-	connections sync.WaitGroup
+	connections lifetime.Tally
 }
 
 // run serves until ctx ends or the listener breaks. It returns when the last
@@ -64,7 +70,9 @@ func (e *endpoint) run(ctx context.Context) error {
 		_ = server.Close()
 	}
 	err := g.Wait()
-	e.connections.Wait()
+	if grace := cmp.Or(e.grace, connectionGrace); !e.connections.Wait(grace) {
+		lifetime.Given(ctx, component, "end its connections", "net/http.(*conn).serve", grace)
+	}
 	return err
 }
 
@@ -74,7 +82,7 @@ func (e *endpoint) run(ctx context.Context) error {
 func (e *endpoint) count(_ net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
-		e.connections.Add(1)
+		e.connections.Add()
 	case http.StateClosed:
 		e.connections.Done()
 	}

@@ -74,7 +74,7 @@ func TestPageEscapesHostileNames(t *testing.T) {
 	_, body := getPage(t, Options{
 		Reporters: []health.Reporter{reporter{{Name: hostile, Status: health.Degraded, Reason: hostile}}},
 		Status: func() Status {
-			return Status{Version: hostile, Commit: hostile, Host: hostile, DataDir: hostile, Sinks: []Sink{{hostile, hostile}}}
+			return Status{Version: hostile, Commit: hostile, Host: hostile, DataDir: hostile, Sinks: []Sink{{Name: hostile, Type: hostile}}}
 		},
 		Containers: func() []Container {
 			return []Container{{ID: hostile, Name: hostile, Image: hostile, State: State(hostile), Transport: hostile, Reason: hostile}}

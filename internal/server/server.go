@@ -4,8 +4,9 @@
 // It owns three listeners, each with its own address and each of which may be
 // off:
 //
-//   - the API: /health, /ready, /api/v1/status, /api/v1/containers, and a page
-//     for people at /
+//   - the API: /health, /ready, /api/v1/status, /api/v1/containers,
+//     /api/v1/files, /api/v1/positions, /api/v1/tail, /api/v1/leaks,
+//     /api/v1/support-bundle, and a page for people at /
 //   - metrics: /metrics
 //   - pprof: /debug/pprof/
 //
@@ -21,6 +22,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -29,8 +31,10 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"log_capturer/internal/cursors"
 	"log_capturer/internal/health"
 	"log_capturer/internal/lifetime"
+	"log_capturer/internal/livetail"
 )
 
 // Options says what to show, and where.
@@ -50,8 +54,21 @@ type Options struct {
 	Status func() Status
 	// Containers returns what is known of every container. Nil means none.
 	Containers func() []Container
+	// Leaks returns what the agent occupies and what of it grows, as a value
+	// for JSON. Nil serves nothing.
+	Leaks func() any
+	// SupportBundle writes an archive for a bug report, without secrets. Nil
+	// serves nothing.
+	SupportBundle func(w io.Writer) error
+	// Positions returns how far every sink has come. Nil leaves them out.
+	Positions func() (cursors.Export, error)
+	// Tail is where those who watch lines get them. Nil means that nobody can.
+	Tail *livetail.Hub
 	// Files returns what is known of every file. Nil means none.
 	Files func() []File
+	// DeadLetters are what destinations refused. Nil means that they are not
+	// served.
+	DeadLetters DeadLetters
 	// Logger gets what goes wrong between requests.
 	Logger *slog.Logger
 }
@@ -121,7 +138,8 @@ func (s *Server) addr(purpose string) string {
 
 // Run serves until ctx ends. It returns when every connection is closed and
 // every handler has returned: within shutdownGrace and what the slowest
-// function in Options takes. Requests that are being served get shutdownGrace
+// function in Options takes, or without those that do not return in
+// connectionGrace, which are reported as overdue. Requests that are being served get shutdownGrace
 // to end; those that watch their context, as profiles do, are cut short at once.
 func (s *Server) Run(ctx context.Context) error {
 	g := lifetime.NewGroup(ctx)

@@ -21,9 +21,13 @@ type Status struct {
 	Host string `json:"host"`
 	// Sinks are the configured destinations.
 	Sinks []Sink `json:"sinks"`
+	// Process is what the agent uses of the machine now.
+	Process Process `json:"process"`
 
 	// What follows is set by the server.
 
+	// Tails is the number of tails that are running.
+	Tails int `json:"tails"`
 	// PID is the agent's process id.
 	PID int `json:"pid"`
 	// UptimeSeconds is the time since StartedAt.
@@ -37,10 +41,32 @@ type Status struct {
 	Files FileCounts `json:"files"`
 }
 
-// Sink names a configured destination.
+// Sink is a configured destination. Accepted is always the sum of Acknowledged,
+// InMemory and DeadLettered.
 type Sink struct {
 	Name string `json:"name"`
 	Type string `json:"type"`
+	// Accepted, Acknowledged and DeadLettered count records since the agent
+	// started, and InMemory those that wait now.
+	Accepted     uint64 `json:"accepted"`
+	Acknowledged uint64 `json:"acknowledged"`
+	DeadLettered uint64 `json:"dead_lettered"`
+	InMemory     uint64 `json:"in_memory"`
+	// QueueBytes is the memory that waiting records take of
+	// QueueCapacityBytes.
+	QueueBytes         int64 `json:"queue_bytes"`
+	QueueCapacityBytes int64 `json:"queue_capacity_bytes"`
+	// FailedAttempts counts the attempts after which a request was tried again.
+	FailedAttempts uint64 `json:"failed_attempts"`
+}
+
+// Process is what the agent uses of the machine. A number that cannot be read is
+// zero.
+type Process struct {
+	Goroutines    int     `json:"goroutines"`
+	OpenFDs       int     `json:"open_fds"`
+	ResidentBytes int64   `json:"resident_bytes"`
+	CPUSeconds    float64 `json:"cpu_seconds"`
 }
 
 // State says how a container's log is being read now.
@@ -88,6 +114,8 @@ type Container struct {
 	State State `json:"state"`
 	// Transport is "api" or "file", "" when it is not read.
 	Transport string `json:"transport"`
+	// TransportReason says why it is not read from its file.
+	TransportReason string `json:"transport_reason,omitempty"`
 	// LagSeconds is how long the oldest line that is not read yet has waited.
 	LagSeconds float64 `json:"lag_seconds"`
 	// Lease says whether it holds one of the stream pool's leases.
@@ -158,6 +186,9 @@ func (s *Server) status(containers []Container, files []File) Status {
 		status.Sinks = []Sink{}
 	}
 	status.PID = os.Getpid()
+	if s.opts.Tail != nil {
+		status.Tails = s.opts.Tail.Watchers()
+	}
 	if !status.StartedAt.IsZero() {
 		status.UptimeSeconds = math.Round(time.Since(status.StartedAt).Seconds()*1000) / 1000
 	}

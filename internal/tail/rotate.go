@@ -135,6 +135,9 @@ func (r *Reader) toOlder() (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	if !slices.ContainsFunc(files, func(f retained) bool { return f.same(r.file.stat) }) {
+		return false, nil // it was removed: all that is there is newer
+	}
 	for i := range files {
 		f := &files[i]
 		if f.same(r.file.stat) {

@@ -50,9 +50,13 @@ func label(t *testing.T) string {
 const labelKey = "log_capturer.e2e"
 
 // monitorConfig is the section of the monitor that captures the containers with
-// a label. Further keys follow as lines of the section.
+// a label, over the API if nothing else is said. Further keys follow as lines of
+// the section.
 func monitorConfig(label string, lines ...string) string {
 	config := "container_monitor:\n  include: {labels: [\"" + labelKey + "=" + label + "\"]}\n"
+	if !slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, "transport:") }) {
+		lines = append(lines, "transport: api")
+	}
 	for _, l := range lines {
 		config += "  " + l + "\n"
 	}
@@ -213,6 +217,8 @@ func waitDrained(t *testing.T, a *agent.Agent) {
 			return false
 		}
 		queued, _ := samples.Sum("log_capturer_queue_records")
+		spooled, _ := samples.Sum("log_capturer_spool_records")
+		queued += spooled
 		stopped, _ := samples.Sum("log_capturer_containers", "state", "stopped")
 		excluded, _ := samples.Sum("log_capturer_containers", "state", "excluded")
 		all, _ := samples.Sum("log_capturer_containers")
@@ -246,7 +252,8 @@ func checkAccounts(t *testing.T, a *agent.Agent) {
 	for _, s := range samples.Find("log_capturer_records_accepted_total") {
 		sink := s.Labels["sink"]
 		sum := func(name string) float64 { v, _ := samples.Sum(name, "sink", sink); return v }
-		rest := sum("log_capturer_records_acknowledged_total") + sum("log_capturer_records_dead_lettered_total") + sum("log_capturer_queue_records")
+		rest := sum("log_capturer_records_acknowledged_total") + sum("log_capturer_records_dead_lettered_total") +
+			sum("log_capturer_queue_records") + sum("log_capturer_spool_records") + sum("log_capturer_records_dropped_total")
 		if s.Value != rest {
 			t.Errorf("sink %s: accepted %v records, accounts for %v", sink, s.Value, rest)
 		}

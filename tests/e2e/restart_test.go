@@ -194,7 +194,7 @@ func TestKilledEngine(t *testing.T) {
 					Count: true, Args: []string{"-run-id", "r", "-rate", "200", "-streams", "both"},
 				}))
 			}
-			a := agent.Start(t, agent.Options{Config: "container_monitor:\n  docker_host: " + engine.Host + "\n"})
+			a := agent.Start(t, agent.Options{Config: "container_monitor:\n  transport: api\n  docker_host: " + engine.Host + "\n"})
 			for range 3 {
 				pauseFor(t, time.Second)
 				engine.Kill()

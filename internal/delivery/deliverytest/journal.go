@@ -4,8 +4,10 @@ package deliverytest
 
 import (
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 
 	"log_capturer/internal/positions"
@@ -57,6 +59,35 @@ func (j *Journal) Commit(changes ...positions.Change) error {
 		}
 	}
 	return nil
+}
+
+// All implements deadletter.Journal.
+func (j *Journal) All(prefix string) iter.Seq2[string, []byte] {
+	return func(yield func(string, []byte) bool) {
+		snapshot := j.Snapshot()
+		for _, key := range slices.Sorted(maps.Keys(snapshot)) {
+			if strings.HasPrefix(key, prefix) && !yield(key, snapshot[key]) {
+				return
+			}
+		}
+	}
+}
+
+// Snapshot returns what the journal holds.
+func (j *Journal) Snapshot() map[string][]byte {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return maps.Clone(j.entries)
+}
+
+// Restore makes the journal hold what a Snapshot did.
+func (j *Journal) Restore(snapshot map[string][]byte) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.entries = maps.Clone(snapshot)
+	if j.entries == nil {
+		j.entries = map[string][]byte{}
+	}
 }
 
 // Commits returns the commits that succeeded, oldest first.

@@ -1,12 +1,14 @@
 package container
 
 import (
+	"cmp"
 	"context"
+	"fmt"
+	"os"
 	"strings"
 	"time"
 
 	"log_capturer/internal/lifetime"
-	"log_capturer/internal/record"
 )
 
 // snapshot is what a list said.
@@ -62,6 +64,9 @@ func (m *Monitor) lost(err error) {
 func (m *Monitor) watch(ctx context.Context, connected func()) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	if err := m.learnRoot(ctx); err != nil {
+		return err
+	}
 	var listError error
 	reconcile := func() {
 		if listError = m.list(ctx); listError != nil {
@@ -88,10 +93,15 @@ func (m *Monitor) watch(ctx context.Context, connected func()) error {
 		cancel()
 		return connection.Wait()
 	}
+	opening := time.NewTimer(m.opts.openPatience)
+	defer opening.Stop()
 	select {
 	case <-ready:
 	case <-ended:
 		return wait()
+	case <-opening.C:
+		_ = wait() // it was cut off
+		return fmt.Errorf("open events: the engine did not answer within %v", m.opts.openPatience)
 	}
 	ticker := time.NewTicker(m.opts.ReconcileInterval)
 	defer ticker.Stop()
@@ -158,7 +168,36 @@ func (m *Monitor) learn(what any) {
 		m.learnSnapshot(w, now)
 	case Event:
 		m.learnEvent(w, now)
+	case answer:
+		m.learnAnswer(w, now)
 	}
+}
+
+// learnRoot finds out where the engine keeps its data, once, and watches the
+// directory of the containers.
+func (m *Monitor) learnRoot(ctx context.Context) error {
+	m.mu.Lock()
+	known := m.root.agent != ""
+	m.mu.Unlock()
+	if known || m.opts.Transport == TransportAPI {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, engineTimeout)
+	defer cancel()
+	root, err := m.opts.Engine.DataRoot(ctx)
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	m.root = dataRoot{engine: root, agent: cmp.Or(m.opts.DataRoot, root)}
+	directory := m.root.containers()
+	_, err = os.Stat(directory)
+	m.watching = err == nil
+	m.mu.Unlock()
+	if err == nil {
+		m.files.WatchDir(directory)
+	}
+	return nil
 }
 
 func (m *Monitor) learnSnapshot(s snapshot, now time.Time) {
@@ -173,8 +212,12 @@ func (m *Monitor) learnSnapshot(s snapshot, now time.Time) {
 	present := map[string]bool{}
 	for _, info := range s.infos {
 		present[info.ID] = true
+		if e := m.table[info.ID]; e != nil && e.seen.After(s.asked) {
+			info.Running = e.info.Running // an event has told of it since
+		}
 		m.update(info, now)
 	}
+	m.changeOver(now)
 	for id, e := range m.table {
 		if !present[id] && e.seen.Before(s.asked) {
 			m.vanish(e, now)
@@ -200,10 +243,23 @@ func (m *Monitor) learnSnapshot(s snapshot, now time.Time) {
 
 func (m *Monitor) learnEvent(event Event, now time.Time) {
 	e := m.table[event.ID]
+	info := Info{ID: event.ID, Name: event.Name, Image: event.Image, Labels: event.Labels}
+	if h := m.held[event.ID]; h != nil {
+		m.identify(h, info, now)
+		m.update(info, now)
+		e = h
+	}
 	switch event.Kind {
+	case EventCreate:
+		if e == nil {
+			m.update(info, now)
+		}
 	case EventStart:
-		info := Info{ID: event.ID, Name: event.Name, Image: event.Image, Labels: event.Labels, Running: true}
+		info.Running = true
 		if e != nil {
+			e.ran, e.noFileUntil = true, time.Time{}
+			e.runs++
+			e.drained = false
 			info.Labels = e.info.Labels
 			e.runChanged, e.draining, e.readToEnd = true, false, false
 			e.failures, e.retryAt = 0, time.Time{}
@@ -211,11 +267,17 @@ func (m *Monitor) learnEvent(event Event, now time.Time) {
 			e.info.Inspected = false
 		}
 		m.update(info, now)
+		m.started(m.table[event.ID])
 	case EventDie:
-		if e != nil {
-			e.info.Running, e.seen = false, now
-			e.draining = e.stream != nil
+		if e == nil {
+			// Its start was missed, but it may still be there.
+			e = m.enroll(info, now)
+			e.ran = true
+			m.update(info, now)
 		}
+		e.info.Running, e.seen, e.ran = false, now, true
+		e.draining = e.stream != nil
+		e.judge()
 	case EventRename:
 		if e != nil {
 			e.seen = now
@@ -232,27 +294,35 @@ func (m *Monitor) learnEvent(event Event, now time.Time) {
 func (m *Monitor) update(info Info, now time.Time) {
 	delete(m.orphans, keyPrefix+info.ID)
 	e := m.table[info.ID]
+	if h := m.held[info.ID]; h != nil {
+		m.identify(h, info, now)
+		e = h
+	}
 	if e == nil {
-		e = &entry{info: info, counters: &counters{}, waitingSince: now}
-		m.table[info.ID] = e
-		if m.opts.StartAtEnd && !m.listed {
-			for s := range e.start.Streams {
-				e.start.Streams[s] = record.Anchor{Time: now.UnixNano()}
-			}
-		}
-		if !info.Running && info.Inspected && info.StartedAt.IsZero() {
-			e.state, e.reason = stateDone, "never started"
-		}
+		e = m.enroll(info, now)
+	}
+	e.ran = e.ran || info.Running || !info.StartedAt.IsZero()
+	if info.Running || !e.drainedRun.IsZero() && !info.StartedAt.IsZero() && !info.StartedAt.Equal(e.drainedRun) {
+		e.drained = false
 	}
 	e.seen, e.gone = now, false
 	if reason := m.opts.Filter.excluded(info); reason != "" && e.stream == nil {
+		if e.file != nil {
+			e.change(errExcluded)
+		}
 		e.state, e.reason = stateExcluded, reason
 		return
 	}
+	if !e.ran {
+		e.state, e.reason = stateDone, neverStarted
+		m.expect(e, now)
+	}
+	defer e.judge()
 	if e.stream == nil {
 		if !info.Inspected {
 			// Keep what only an inspection tells, unless the run has changed.
-			info.Inspected, info.StartedAt, info.TTY, info.Driver = e.info.Inspected, e.info.StartedAt, e.info.TTY, e.info.Driver
+			info.Inspected, info.StartedAt, info.TTY = e.info.Inspected, e.info.StartedAt, e.info.TTY
+			info.Driver, info.LogPath = e.info.Driver, e.info.LogPath
 			if info.Running && !e.info.Running {
 				info.Inspected = false
 			}
@@ -269,10 +339,30 @@ func (m *Monitor) update(info Info, now time.Time) {
 	case stateExcluded:
 		e.state, e.reason, e.waitingSince = stateWaiting, "", now
 	case stateDone:
+		if e.file != nil {
+			if e.ran {
+				e.state, e.reason = stateReading, ""
+			}
+			break
+		}
 		if info.Running || !info.StartedAt.IsZero() && !info.StartedAt.Equal(e.drainedRun) {
 			e.state, e.reason, e.waitingSince = stateWaiting, "", now
 		}
 	}
+}
+
+// neverStarted is the reason of a container that has no log yet.
+const neverStarted = "never started"
+
+// enroll enters a container into the table. The caller holds m.mu.
+func (m *Monitor) enroll(info Info, now time.Time) *entry {
+	e := &entry{info: info, counters: &counters{}, waitingSince: now}
+	m.table[info.ID] = e
+	e.newcomer = m.listed
+	if m.opts.StartAtEnd && !m.listed {
+		e.start = startOf(now)
+	}
+	return e
 }
 
 // rename takes in a container's present name. The caller holds the monitor's
@@ -294,7 +384,10 @@ func (e *entry) rename(name string) {
 func (m *Monitor) vanish(e *entry, now time.Time) {
 	e.gone, e.seen, e.info.Running = true, now, false
 	e.draining = e.stream != nil
-	if e.stream == nil {
+	switch {
+	case e.file != nil:
+		e.judge()
+	case e.stream == nil:
 		m.remove(e, now)
 	}
 }

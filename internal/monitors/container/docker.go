@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+	"github.com/docker/go-units"
 	"github.com/moby/moby/client"
 )
 
@@ -108,6 +109,7 @@ func (d *Docker) Inspect(ctx context.Context, id string) (Info, error) {
 	}
 	if c.HostConfig != nil {
 		info.Driver = c.HostConfig.LogConfig.Type
+		info.MaxSize, info.MaxFiles = rotation(c.HostConfig.LogConfig.Config)
 	}
 	if c.State != nil {
 		// A container between two restarts has no process, and its log stream
@@ -119,6 +121,14 @@ func (d *Docker) Inspect(ctx context.Context, id string) (Info, error) {
 		}
 	}
 	return info, nil
+}
+
+// rotation returns what a log driver's options say of rotating. The engine has
+// checked them.
+func rotation(options map[string]string) (maxSize int64, maxFiles int) {
+	maxSize, _ = units.RAMInBytes(options["max-size"])
+	maxFiles, _ = strconv.Atoi(options["max-file"])
+	return max(maxSize, 0), max(maxFiles, 1)
 }
 
 // Events implements Engine.

@@ -43,6 +43,10 @@ type Info struct {
 	// LogPath is where the log's file is, as the engine sees it; empty for a
 	// driver without one, and before the first start.
 	LogPath string
+	// MaxSize is the size, in bytes, at which the log's file is rotated, 0 for
+	// one that is not; MaxFiles is how many files of it are kept.
+	MaxSize  int64
+	MaxFiles int
 	// Removing is set while the engine removes the container.
 	Removing bool
 }

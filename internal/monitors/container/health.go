@@ -15,6 +15,9 @@ import (
 func (e *entry) lag(now time.Time) time.Duration {
 	switch e.state {
 	case stateReading:
+		if e.file != nil {
+			return e.file.lag(now)
+		}
 		if e.stream.status.idle(now) {
 			return 0
 		}
@@ -38,6 +41,12 @@ type Container struct {
 	State string
 	// Reason says why a container is not read, empty for one that is.
 	Reason string
+	// Transport is how it is read, or was last, empty for one that was not yet.
+	// TransportReason says why it is not read from its file.
+	Transport       Transport
+	TransportReason string
+	// Lease says that it holds a stream of the engine's.
+	Lease bool
 	// Waiting is how long it has waited for a stream, Open for how long its
 	// stream is open.
 	Waiting, Open time.Duration
@@ -62,12 +71,23 @@ func (m *Monitor) Containers() []Container {
 			State: e.state.String(), Reason: e.reason, Lag: e.lag(now),
 			Records: e.counters.records.Load(), Bytes: e.counters.bytes.Load(), Gaps: e.counters.gaps.Load(),
 		}
+		c.Transport, c.Lease = e.transport, e.stream != nil
+		if e.transport == TransportAPI {
+			c.TransportReason = e.noFile
+			if m.opts.Transport == TransportAPI {
+				c.TransportReason = "container_monitor.transport is api"
+			}
+		}
 		if last := e.counters.lastLine.Load(); last != 0 {
 			c.LastLine = time.Unix(0, last)
 		}
 		switch e.state {
 		case stateReading:
-			c.Open = now.Sub(e.stream.status.opened)
+			if e.file != nil {
+				c.Open = now.Sub(e.file.opened)
+			} else {
+				c.Open = now.Sub(e.stream.status.opened)
+			}
 		case stateWaiting:
 			c.Waiting = max(0, now.Sub(e.wantsSince()))
 			c.Reason = "waits for a stream: all are in use by other containers"
@@ -134,7 +154,31 @@ func (m *Monitor) Health() []health.Component {
 	if unreadable > 0 {
 		worsen(health.Degraded, "%d containers are not captured, among them %s: %s", unreadable, example, reason)
 	}
-	return []health.Component{c}
+	return []health.Component{c, m.transports()}
+}
+
+// transports says how the containers are read. The caller holds m.mu.
+func (m *Monitor) transports() health.Component {
+	c := health.Component{Name: "container_transport"}
+	var files, streams int
+	var example *entry
+	for _, e := range m.table {
+		switch {
+		case e.file != nil && e.state == stateReading:
+			files++
+		case e.stream != nil:
+			streams++
+			example = e
+		}
+	}
+	c.Reason = fmt.Sprintf("%d containers are read from their files, %d over the API", files, streams)
+	if example != nil && example.noFile != "" {
+		c.Reason += fmt.Sprintf(", among them %s: %s", example.info.Name, example.noFile)
+	}
+	if err := m.files.WatchProblem(); err != nil {
+		c.Reason += fmt.Sprintf("; the kernel does not tell of all changes, so that files are looked at from time to time: %v", err)
+	}
+	return c
 }
 
 // wanting returns the number of containers that hold a stream or want one. The
@@ -142,7 +186,7 @@ func (m *Monitor) Health() []health.Component {
 func (m *Monitor) wanting() int {
 	n := 0
 	for _, e := range m.table {
-		if e.state == stateReading || e.state == stateWaiting {
+		if e.file == nil && (e.state == stateReading || e.state == stateWaiting) {
 			n++
 		}
 	}

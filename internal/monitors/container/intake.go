@@ -87,7 +87,16 @@ func (in *intake) handOver(ctx context.Context, decoder pending, place record.Pl
 		in.drop()
 		return nil
 	}
+	if ctx.Err() != nil {
+		// Another stream may read the container by now (see overdue.go). It is
+		// read again.
+		in.drop()
+		return ctx.Err()
+	}
 	in.seal(b, decoder, place)
+	if b.Source == nil {
+		b.Source = in.source.Load() // it was not known when the batch was begun
+	}
 	records, bytes := len(b.Records), b.LineBytes()
 	last := b.Records[records-1].Time
 	to := b.To

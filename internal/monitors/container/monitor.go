@@ -20,6 +20,7 @@
 package container
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -28,8 +29,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"log_capturer/internal/framing"
 	"log_capturer/internal/lifetime"
 	"log_capturer/internal/record"
+	"log_capturer/internal/tail"
 )
 
 // Options say what a Monitor captures and how. All fields are required unless
@@ -43,6 +46,10 @@ type Options struct {
 	// StartAtEnd leaves out what containers wrote before the agent first saw
 	// them. It is about the containers of the first list only.
 	StartAtEnd bool
+	// Transport is how containers are read, and DataRoot where the agent sees
+	// the engine's data, empty for where the engine has it.
+	Transport Transport
+	DataRoot  string
 	// MaxStreams is the number of streams open at once.
 	MaxStreams int
 	// RotationInterval is how long a stream stays open.
@@ -60,6 +67,13 @@ type Options struct {
 	// for once, after the first list.
 	Known  func() []string
 	Logger *slog.Logger
+
+	// patience is how long a stream may take to close, openPatience how long the
+	// request for events may be without an answer, and holdFor how long the log
+	// of an unknown container is held; files are the options of the set of files.
+	// Tests set them.
+	patience, openPatience, holdFor time.Duration
+	files                           tail.SetOptions
 }
 
 // keyPrefix begins the source key of a container.
@@ -72,13 +86,30 @@ type Monitor struct {
 	logger *slog.Logger
 
 	results chan result
-	found   chan any // snapshot or Event
+	over    chan struct{} // closed when nobody takes results any more
+	found   chan any      // snapshot, Event or answer
+
+	// files steps the readers of the containers' files. ctx ends the reading of
+	// them and of streams; own sets it.
+	files     *tail.Set
+	ctx       context.Context
+	newcomers newcomers
+	questions questions
 
 	stats stats
 
 	mu sync.Mutex
 	// table holds all containers by id. Only the goroutine of Run changes it.
 	table map[string]*entry
+	// held are containers whose files are open and of which nothing else is
+	// known, by id.
+	held map[string]*entry
+	// asks are ids that the engine is to be asked about, and when.
+	asks map[string]time.Time
+	// root is where the engine keeps its data, and watching says that the agent
+	// sees the containers' directory there.
+	root     dataRoot
+	watching bool
 	// listed is set when the first list has come.
 	listed bool
 	// engineError is why discovery does not work, nil when it does.
@@ -121,14 +152,33 @@ type entry struct {
 	waitingSince, retryAt time.Time
 	failures              int
 	stream                *stream
-	leaseEnd              time.Time
-	closing               bool
-	position              position
-	counters              *counters
-	start                 record.Cursor
+	file                  *fileLog
+	// transport is how it was read last. noFile says why it is not read from
+	// its file, and holds until noFileUntil; searching that its files are to be
+	// searched for its position.
+	transport   Transport
+	noFile      string
+	noFileUntil time.Time
+	searching   bool
+	// ran says that it was started once, and runs counts the starts that were
+	// told of.
+	ran      bool
+	runs     int64
+	leaseEnd time.Time
+	closing  bool
+	position position
+	counters *counters
+	start    record.Cursor
 	// drainedRun is the start of the run that was read to its end by a stream
 	// opened after the container had stopped.
 	drainedRun time.Time
+	// newcomer says that it was made while the agent watched. late is set when
+	// its file was seen late, until it is known whether that matters.
+	newcomer bool
+	late     *lateness
+	// drained says that it was read to the end of a run, and that no other run is
+	// known of since.
+	drained bool
 	// readToEnd says that the last stream came to the end of the log of a
 	// container that had stopped.
 	readToEnd bool
@@ -140,28 +190,44 @@ type entry struct {
 	runChanged, draining bool
 	// lastRead is when its last stream ended.
 	lastRead time.Time
+	// told is since when its stream is known to have been told to close, and
+	// stuck the number of its streams that were given up and have not ended.
+	told  time.Time
+	stuck int
 }
 
 // result is what a stream came to.
 type result struct {
 	entry  *entry
 	stream *stream
+	file   *fileLog
 	end    ending
 	err    error
 }
 
 // New returns a monitor. It starts nothing.
 func New(opts Options) *Monitor {
-	return &Monitor{
+	opts.Engine = plantEngine(opts.Engine)
+	opts.patience = cmp.Or(opts.patience, streamPatience)
+	opts.openPatience = cmp.Or(opts.openPatience, openTimeout)
+	m := &Monitor{
 		opts:    opts,
 		pool:    pool{capacity: opts.MaxStreams, interval: opts.RotationInterval},
 		logger:  opts.Logger.With("component", "container_monitor"),
 		results: make(chan result),
+		over:    make(chan struct{}),
 		found:   make(chan any),
 		stats:   newStats(),
 		table:   map[string]*entry{},
+		held:    map[string]*entry{},
+		asks:    map[string]time.Time{},
 		orphans: map[string]time.Time{},
 	}
+	m.newcomers.ready, m.questions.ready = make(chan struct{}, 1), make(chan struct{}, 1)
+	m.opts.holdFor = cmp.Or(opts.holdFor, holdFor)
+	opts.files.BufferBytes, opts.files.Appeared = record.TailSize+framing.MaxJSONEntry, m.newcomers.appeared
+	m.files = tail.NewSet(opts.files)
+	return m
 }
 
 // Run captures until ctx is done, and returns when all streams are closed.
@@ -170,6 +236,10 @@ func (m *Monitor) Run(ctx context.Context) error {
 	group.Go("discovery", m.discover)
 	group.Go("heartbeat", m.heartbeat)
 	group.Go("container_monitor", m.own)
+	if m.opts.Transport != TransportAPI {
+		group.Go("container_files", m.files.Run)
+		group.Go("discovery", m.inquire)
+	}
 	return group.Wait()
 }
 
@@ -177,13 +247,15 @@ func (m *Monitor) Run(ctx context.Context) error {
 // them.
 func (m *Monitor) own(ctx context.Context) error {
 	streams := lifetime.NewGroup(ctx)
+	m.ctx = streams.Context()
 	defer func() {
 		streams.Cancel()
 		// A stream that has ended still wants to say so.
-		for m.open() > 0 {
-			m.ended(<-m.results)
+		ended := m.awaitStreams()
+		close(m.over)
+		if ended {
+			_ = streams.Wait() // streams report their errors as results
 		}
-		_ = streams.Wait() // streams report their errors as results
 	}()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -195,6 +267,8 @@ func (m *Monitor) own(ctx context.Context) error {
 			m.ended(r)
 		case what := <-m.found:
 			m.learn(what)
+		case <-m.newcomers.ready:
+			m.learnNewcomers()
 		case <-timer.C:
 		}
 		timer.Reset(time.Until(m.schedule(streams, time.Now())))
@@ -220,7 +294,10 @@ func (m *Monitor) schedule(streams *lifetime.Group, now time.Time) time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.forget(now)
-	next := now.Add(time.Minute)
+	next := m.put(now)
+	if at := m.giveUpStuck(now); !at.IsZero() && at.Before(next) {
+		next = at
+	}
 	var leases []lease
 	var waiters []waiter
 	for id, e := range m.table {
@@ -231,11 +308,21 @@ func (m *Monitor) schedule(streams *lifetime.Group, now time.Time) time.Time {
 				id: id, opened: status.reading(now), end: e.leaseEnd,
 				idle: status.idle(now), behind: !status.current(now), draining: e.draining && !status.idle(now), closing: e.closing,
 			})
-		case e.state == stateWaiting || e.state == stateFailing:
+		case e.file == nil && (e.state == stateWaiting || e.state == stateFailing):
 			if now.Before(e.retryAt) {
 				if e.retryAt.Before(next) {
 					next = e.retryAt
 				}
+				continue
+			}
+			path, why := m.filePath(e, now)
+			if path != "" {
+				m.attach(e, path, now)
+				continue
+			}
+			if m.opts.Transport == TransportFile {
+				e.state, e.reason = stateFailing, why
+				e.retry(now)
 				continue
 			}
 			waiters = append(waiters, waiter{id: id, since: e.wantsSince()})
@@ -258,21 +345,25 @@ func (m *Monitor) schedule(streams *lifetime.Group, now time.Time) time.Time {
 
 // start opens a stream for e. The caller holds m.mu.
 func (m *Monitor) start(streams *lifetime.Group, e *entry, now time.Time) {
+	m.used(e, TransportAPI)
 	m.stats.waited(now.Sub(e.wantsSince()))
 	ctx, cancel := context.WithCancelCause(streams.Context())
 	s := &stream{
 		intake: intake{sink: m.opts.Dispatcher, stats: e.counters, source: &e.source, position: e.position},
 		id:     e.info.ID, engine: m.opts.Engine, maxLine: m.opts.MaxLineBytes,
-		start: e.start, info: e.info, makeSource: m.makeSource,
+		start: e.start, info: e.info, makeSource: m.makeSource, logger: m.logger,
 	}
-	s.status.opened, s.status.cancel = now, cancel
+	s.ctx, s.status.opened, s.status.cancel = ctx, now, cancel
 	e.stream, e.state, e.reason, e.closing, e.runChanged = s, stateReading, "", false, false
-	e.draining = false
+	e.draining, e.told = false, time.Time{}
 	e.leaseEnd = m.pool.leaseEnd(now)
-	streams.Go("stream", func(context.Context) error {
+	s.task = streams.Go("stream", func(context.Context) error {
 		end, err := s.run(ctx)
 		cancel(nil)
-		m.results <- result{entry: e, stream: s, end: end, err: err}
+		select {
+		case m.results <- result{entry: e, stream: s, end: end, err: err}:
+		case <-m.over: // it was given up
+		}
 		return nil
 	})
 }
@@ -306,6 +397,14 @@ func (m *Monitor) ended(r result) {
 	defer m.mu.Unlock()
 	now := time.Now()
 	e := r.entry
+	if r.file != nil {
+		m.fileEnded(r, now)
+		return
+	}
+	if e.stream != r.stream {
+		m.unstuck(e)
+		return
+	}
 	progress := r.stream.position.total > e.position.total
 	e.position = r.stream.position
 	e.stream, e.closing, e.lastRead = nil, false, now
@@ -352,6 +451,8 @@ func (m *Monitor) ended(r result) {
 		}
 	case endClosed:
 		e.state = stateWaiting
+	case endSwitched:
+		e.state, e.noFileUntil = stateWaiting, time.Time{}
 	case endGone:
 		m.remove(e, now)
 	case endUnreadable:
@@ -387,10 +488,10 @@ func (m *Monitor) remove(e *entry, now time.Time) {
 		return
 	}
 	delete(m.table, e.info.ID)
-	if reading := e.state == stateReading || e.state == stateWaiting || e.state == stateFailing; reading && !e.readToEnd {
+	if reading := e.state == stateReading || e.state == stateWaiting || e.state == stateFailing; reading && !e.readToEnd && !e.drained {
 		// Its log went with it, and nobody knows what was in it.
 		e.counters.gaps.Add(1)
-		m.logger.Warn("container_removed_unread", "container", e.info.Name)
+		m.logger.Warn("suspected_gap", "container", e.info.Name, "reason", "it was removed with its log before that was read to its end")
 	}
 	m.stats.retire(e.counters)
 	m.orphans[keyPrefix+e.info.ID] = now

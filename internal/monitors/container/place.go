@@ -116,7 +116,7 @@ func (s *stream) locate(ctx context.Context, tail int, since time.Time, places *
 			since = time.Time{}
 			continue
 		}
-		s.stats.gaps.Add(1)
+		s.gap(s.logger, "the last line read is in nothing that the engine still has")
 		s.position.cursor = places.giveUp(s.position.cursor, s.search.missing())
 	}
 }

@@ -158,13 +158,18 @@ func oldest(c record.Cursor) time.Time {
 type candidates struct {
 	streams [record.NumStreams][]record.Anchor
 	total   uint64
+	// place is the oldest of the cursors' places, zero when one has none.
+	place record.Place
 }
 
 // newCandidates joins cursors.
 func newCandidates(cursors []record.Cursor) candidates {
 	var c candidates
-	for _, cursor := range cursors {
+	for i, cursor := range cursors {
 		c.total = max(c.total, cursor.Total())
+		if i == 0 || cursor.Place.Before(c.place) {
+			c.place = cursor.Place
+		}
 		for s, a := range cursor.Streams {
 			c.streams[s] = append(c.streams[s], a)
 		}
@@ -186,7 +191,7 @@ func newCandidates(cursors []record.Cursor) candidates {
 
 // oldest returns the cursor that is behind all candidates in every stream.
 func (c candidates) oldest() record.Cursor {
-	var cursor record.Cursor
+	cursor := record.Cursor{Place: c.place}
 	for s, anchors := range c.streams {
 		if len(anchors) > 0 {
 			cursor.Streams[s] = anchors[0]

@@ -30,6 +30,7 @@ type rig struct {
 	recorder *recorder
 	options  Options
 	monitor  *Monitor
+	base     context.Context // what the monitor runs under, Background when nil
 	cancel   context.CancelFunc
 	ended    chan error
 
@@ -75,7 +76,7 @@ func newRig(t testing.TB, o fakeengine.Options) *rig {
 	r.docker, r.spy = docker, &spy{Engine: docker}
 	r.options = Options{
 		Engine: r.spy, Dispatcher: r.recorder, Host: "testhost",
-		MaxStreams: 4, RotationInterval: time.Hour, HeartbeatInterval: time.Hour, ReconcileInterval: time.Hour,
+		Transport: TransportAPI, MaxStreams: 4, RotationInterval: time.Hour, HeartbeatInterval: time.Hour, ReconcileInterval: time.Hour,
 		MaxLineBytes: 1 << 20, PositionRetention: time.Hour,
 		Known: func() []string { return nil }, Logger: slog.New(slog.DiscardHandler),
 	}
@@ -92,7 +93,10 @@ func newRig(t testing.TB, o fakeengine.Options) *rig {
 func (r *rig) start() {
 	r.options.Dispatcher = r.recorder
 	r.monitor = New(r.options)
-	ctx, cancel := context.WithCancel(context.Background())
+	if r.base == nil {
+		r.base = context.Background()
+	}
+	ctx, cancel := context.WithCancel(r.base)
 	r.cancel, r.ended = cancel, make(chan error, 1)
 	go func(m *Monitor, ended chan error) { ended <- m.Run(ctx) }(r.monitor, r.ended)
 }

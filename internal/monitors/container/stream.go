@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"log_capturer/internal/framing"
+	"log_capturer/internal/lifetime"
 	"log_capturer/internal/record"
 )
 
@@ -30,6 +32,10 @@ var (
 	errRotate  = errors.New("end of lease")
 	errStuck   = errors.New("stream is stuck")
 	errStalled = errors.New("anchor did not show up")
+	// errSwitch ends the reading in one way for that in the other.
+	errSwitch = errors.New("change of transport")
+	// errExcluded ends the reading of a container that is not to be captured.
+	errExcluded = errors.New("container is excluded")
 )
 
 // ending says why a stream ended.
@@ -52,6 +58,18 @@ const (
 	endUnreadable
 	// endFailed: an error, which may pass.
 	endFailed
+	// endSwitched: it is to be read in the other way.
+	endSwitched
+	// endFileLost: its file can't be read.
+	endFileLost
+	// endSearch: its files are to be searched for its position.
+	endSearch
+	// endAsk is no end: the file went away, and it is for the engine to say
+	// whether the container did.
+	endAsk
+	// endLate is no end: the file of a new container was not empty when it was
+	// seen first, so that it may have been rotated before.
+	endLate
 )
 
 // position is where this process has read a container to.
@@ -80,6 +98,7 @@ type stream struct {
 	engine  Engine
 	maxLine int
 	start   record.Cursor
+	logger  *slog.Logger
 
 	info       Info
 	makeSource func(Info) *record.Source
@@ -88,8 +107,11 @@ type stream struct {
 	// that had stopped.
 	readToEnd bool
 
-	// status is what others see of a running stream.
+	// status is what others see of a running stream, task its goroutine, and ctx
+	// what it runs under.
 	status streamStatus
+	task   *lifetime.Task
+	ctx    context.Context
 
 	decoder *framing.Docker
 	// settles says that the place is an unterminated line, at the end of the
@@ -100,7 +122,8 @@ type stream struct {
 // counters are a container's totals over all its streams.
 type counters struct {
 	records, bytes, lastLine atomic.Int64
-	gaps                     atomic.Uint64
+	// lost are bytes of its files that are no entries.
+	gaps, lost atomic.Uint64
 }
 
 const readSize = 64 << 10
@@ -115,13 +138,7 @@ func (s *stream) run(ctx context.Context) (ending, error) {
 	s.drop()
 	s.position.closed = time.Now()
 	if cause := context.Cause(ctx); cause != nil {
-		switch {
-		case errors.Is(cause, errStuck):
-			return endStuck, nil
-		case errors.Is(cause, errRotate):
-			return endRotated, nil
-		}
-		return endClosed, nil
+		return endOf(cause), nil
 	}
 	return end, err
 }
@@ -236,9 +253,12 @@ func (s *stream) each(ctx context.Context, opts LogsOptions, step func() error) 
 	defer body.Close()
 	buffer := readBuffers.Get().(*[]byte)
 	defer readBuffers.Put(buffer)
+	var gathering gathering
 	for {
-		s.status.blockedSince.Store(time.Now().UnixNano())
+		asked := time.Now()
+		s.status.blockedSince.Store(asked.UnixNano())
 		n, err := body.Read(*buffer)
+		wait := gathering.after(n, len(*buffer), time.Since(asked))
 		if n > 0 {
 			s.status.blockedSince.Store(0)
 			s.hint = n
@@ -260,6 +280,11 @@ func (s *stream) each(ctx context.Context, opts LogsOptions, step func() error) 
 			return nil
 		case err != nil:
 			return whyStopped(ctx, err)
+		case wait > 0:
+			select {
+			case <-ctx.Done():
+			case <-time.After(wait):
+			}
 		}
 	}
 }

@@ -192,6 +192,7 @@ var (
 	_ delivery.Sink    = (*Sink)(nil)
 	_ delivery.Grouper = (*Sink)(nil)
 	_ delivery.Starter = (*Sink)(nil)
+	_ delivery.Checker = (*Sink)(nil)
 )
 
 // New returns a Sink whose files agree with the journal: what they hold past

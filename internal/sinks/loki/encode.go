@@ -4,10 +4,10 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/klauspost/compress/gzip"
 	"github.com/klauspost/compress/s2"
 
 	"log_capturer/internal/delivery"
+	"log_capturer/internal/httpclient"
 	"log_capturer/internal/record"
 )
 
@@ -20,8 +20,7 @@ type scratch struct {
 	runs []run
 	// streams numbers the request's Loki streams by their labels.
 	streams map[string]int
-	gzip    *gzip.Writer
-	out     sliceWriter
+	gzip    httpclient.Gzip
 }
 
 func newScratch() *scratch { return &scratch{streams: map[string]int{}} }
@@ -64,16 +63,18 @@ func (s *Sink) encode(req *delivery.Request) error {
 	}()
 	s.plan(sc, req)
 	if s.encoding == JSON {
-		sc.raw = appendJSONPush(sc.raw[:0], sc.runs, s.fixed.shape.omitMetadata)
-		return sc.compressGzip(req)
+		sc.raw = appendJSONPush(sc.raw[:0], sc.runs, s.omitMetadata)
+		var err error
+		req.Body, err = sc.gzip.Append(req.Body[:0], sc.raw)
+		return err
 	}
 	var push []byte
-	sc.raw, push = appendPush(sc.raw[:0], sc.runs, s.fixed.shape.omitMetadata)
-	size := s2.MaxEncodedLen(len(push))
-	if size < 0 {
+	sc.raw = slices.Grow(sc.raw[:0], pushRoom(sc.runs))
+	sc.raw, push = appendPush(sc.raw, sc.runs, s.omitMetadata)
+	if s2.MaxEncodedLen(len(push)) < 0 {
 		return fmt.Errorf("a push of %d bytes is more than snappy takes", len(push))
 	}
-	req.Body = s2.EncodeSnappy(slices.Grow(req.Body[:0], size)[:size], push)
+	req.Body = appendSnappy(slices.Grow(req.Body[:0], snappyRoom(len(push))), push)
 	return nil
 }
 
@@ -86,7 +87,7 @@ func (s *Sink) plan(sc *scratch, req *delivery.Request) {
 			if !holds(p, stream) {
 				continue
 			}
-			f := s.fixed.of(p.Batch.Source, stream)
+			f := s.fixed.Of(p.Batch.Source, stream)
 			number, ok := sc.streams[f.stream]
 			if !ok {
 				number = len(sc.streams)
@@ -113,34 +114,6 @@ func (s *Sink) plan(sc *scratch, req *delivery.Request) {
 func holds(p *delivery.Part, stream record.Stream) bool {
 	return p.Streams.Has(stream) && p.Batch.Streams.Has(stream) &&
 		slices.ContainsFunc(p.Batch.Records[p.From:p.To], func(r record.Record) bool { return r.Stream == stream })
-}
-
-// compressGzip writes the raw push into req.Body.
-func (sc *scratch) compressGzip(req *delivery.Request) error {
-	sc.out.b = req.Body[:0]
-	if sc.gzip == nil {
-		w, err := gzip.NewWriterLevel(&sc.out, gzip.BestSpeed)
-		if err != nil {
-			return err
-		}
-		sc.gzip = w
-	} else {
-		sc.gzip.Reset(&sc.out)
-	}
-	_, err := sc.gzip.Write(sc.raw)
-	if err == nil {
-		err = sc.gzip.Close()
-	}
-	req.Body, sc.out.b = sc.out.b, nil
-	return err
-}
-
-// sliceWriter appends what is written to it.
-type sliceWriter struct{ b []byte }
-
-func (w *sliceWriter) Write(p []byte) (int, error) {
-	w.b = append(w.b, p...)
-	return len(p), nil
 }
 
 // sentTime returns the time that a record is sent with, in nanoseconds since

@@ -14,7 +14,7 @@ func TestLabelsOfFiles(t *testing.T) {
 	}})
 	f := func(src *record.Source, want string) {
 		t.Helper()
-		if got := s.fixed.of(src, record.Stdout).stream; got != want {
+		if got := s.fixed.Of(src, record.Stdout).stream; got != want {
 			t.Errorf("stream %q, want %q", got, want)
 		}
 	}

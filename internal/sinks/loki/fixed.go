@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"unicode/utf8"
 
 	"log_capturer/internal/record"
@@ -244,50 +243,4 @@ func cleanTenant(b []byte) string {
 		return strings.Repeat("_", len(t))
 	}
 	return t
-}
-
-// fixedCache keeps the fixed parts of the sources in use. It is bounded: when a
-// generation is full, what was not asked for since the one before is forgotten.
-type fixedCache struct {
-	shape *shape
-
-	mu            sync.RWMutex
-	recent, older map[fixedKey]*fixed
-}
-
-type fixedKey struct {
-	src    *record.Source
-	stream record.Stream
-}
-
-// fixedGeneration is how many entries a generation holds: two streams of 1,024
-// containers, with about 1 KiB each.
-const fixedGeneration = 2048
-
-func newFixedCache(s *shape) *fixedCache {
-	return &fixedCache{shape: s, recent: map[fixedKey]*fixed{}}
-}
-
-// of returns the fixed parts for one stream of src.
-func (c *fixedCache) of(src *record.Source, stream record.Stream) *fixed {
-	key := fixedKey{src, stream}
-	c.mu.RLock()
-	f := c.recent[key]
-	c.mu.RUnlock()
-	if f != nil {
-		return f
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if f = c.recent[key]; f != nil {
-		return f
-	}
-	if f = c.older[key]; f == nil {
-		f = c.shape.make(src, stream)
-	}
-	if len(c.recent) >= fixedGeneration {
-		c.older, c.recent = c.recent, make(map[fixedKey]*fixed)
-	}
-	c.recent[key] = f
-	return f
 }

@@ -2,8 +2,8 @@ package loki
 
 import (
 	"strconv"
-	"unicode/utf8"
 
+	"log_capturer/internal/jsondoc"
 	"log_capturer/internal/record"
 )
 
@@ -25,7 +25,10 @@ func appendJSONPush(dst []byte, runs []run, omitMetadata bool) []byte {
 		}
 		dst = appendJSONRun(dst, r, omitMetadata)
 	}
-	return append(dst, `]}]}`...)
+	if len(runs) > 0 {
+		dst = append(dst, `]}`...)
+	}
+	return append(dst, `]}`...)
 }
 
 func appendJSONRun(dst []byte, r *run, omitMetadata bool) []byte {
@@ -49,7 +52,7 @@ func appendJSONEntry(dst []byte, rec *record.Record, line, metadata []byte, omit
 	dst = append(dst, '[', '"')
 	dst = strconv.AppendInt(dst, sentTime(rec), 10)
 	dst = append(dst, '"', ',')
-	dst, valid := appendJSONString(dst, line)
+	dst, valid := jsondoc.AppendString(dst, line)
 	marked := rec.Flags != 0 || rec.Ordinal > 1 || !valid
 	if omitMetadata || (len(metadata) == 0 && !marked) {
 		return append(dst, ']')
@@ -83,9 +86,9 @@ func appendMembers(dst []byte, pairs []pair) []byte {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst, _ = appendJSONString(dst, p.name)
+		dst, _ = jsondoc.AppendString(dst, []byte(p.name))
 		dst = append(dst, ':')
-		dst, _ = appendJSONString(dst, p.value)
+		dst, _ = jsondoc.AppendString(dst, []byte(p.value))
 	}
 	return dst
 }
@@ -98,51 +101,4 @@ func appendName(dst []byte, name string) []byte {
 	dst = append(dst, '"')
 	dst = append(dst, name...)
 	return append(dst, '"', ':')
-}
-
-const hexDigits = "0123456789abcdef"
-
-// appendJSONString appends s as a JSON string, with U+FFFD for each byte that is
-// no UTF-8, and reports whether there was none.
-func appendJSONString[S string | []byte](dst []byte, s S) (_ []byte, valid bool) {
-	valid = true
-	dst = append(dst, '"')
-	start := 0
-	for i := 0; i < len(s); {
-		c := s[i]
-		if c < utf8.RuneSelf {
-			if c >= ' ' && c != '"' && c != '\\' {
-				i++
-				continue
-			}
-			dst = append(dst, s[start:i]...)
-			switch c {
-			case '"', '\\':
-				dst = append(dst, '\\', c)
-			case '\n':
-				dst = append(dst, '\\', 'n')
-			case '\r':
-				dst = append(dst, '\\', 'r')
-			case '\t':
-				dst = append(dst, '\\', 't')
-			default:
-				dst = append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
-			}
-			i++
-			start = i
-			continue
-		}
-		r, size := utf8.DecodeRuneInString(string(s[i:min(i+utf8.UTFMax, len(s))]))
-		if r == utf8.RuneError && size == 1 {
-			dst = append(dst, s[start:i]...)
-			dst = utf8.AppendRune(dst, utf8.RuneError)
-			valid = false
-			i++
-			start = i
-			continue
-		}
-		i += size
-	}
-	dst = append(dst, s[start:]...)
-	return append(dst, '"'), valid
 }

@@ -53,7 +53,6 @@ package loki
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -64,6 +63,7 @@ import (
 	"log_capturer/internal/delivery"
 	"log_capturer/internal/httpclient"
 	"log_capturer/internal/record"
+	"log_capturer/internal/sourcecache"
 )
 
 // Encoding is how a push is written.
@@ -116,13 +116,16 @@ type Sink struct {
 	client   *httpclient.Client
 	encoding Encoding
 	single   bool
-	fixed    *fixedCache
-	scratch  sync.Pool // of *scratch
+	fixed    *sourcecache.Cache[*fixed]
+	// omitMetadata is Options.OmitMetadata.
+	omitMetadata bool
+	scratch      sync.Pool // of *scratch
 }
 
 var (
 	_ delivery.Sink    = (*Sink)(nil)
 	_ delivery.Grouper = (*Sink)(nil)
+	_ delivery.Checker = (*Sink)(nil)
 )
 
 // New returns a sink. It checks all options, reads the files that they name,
@@ -156,11 +159,12 @@ func New(o Options) (*Sink, error) {
 		return nil, err
 	}
 	s := &Sink{
-		url:      target,
-		client:   client,
-		encoding: o.Encoding,
-		single:   o.StreamsPerPush == 1,
-		fixed:    newFixedCache(shape),
+		url:          target,
+		client:       client,
+		encoding:     o.Encoding,
+		single:       o.StreamsPerPush == 1,
+		fixed:        sourcecache.New(shape.make),
+		omitMetadata: o.OmitMetadata,
 	}
 	s.scratch.New = func() any { return newScratch() }
 	return s, nil
@@ -168,18 +172,9 @@ func New(o Options) (*Sink, error) {
 
 // parseURL returns the URL of the push endpoint.
 func parseURL(text string) (*url.URL, error) {
-	u, err := url.Parse(text)
+	u, err := httpclient.ParseURL(text)
 	if err != nil {
-		// The error repeats the URL, in which there may be a password.
-		return nil, errors.New("url is not valid: write for instance http://loki:3100")
-	}
-	switch {
-	case u.Scheme != "http" && u.Scheme != "https", u.Host == "":
-		return nil, fmt.Errorf("url %q is no absolute http or https URL: write for instance http://loki:3100", u.Redacted())
-	case u.User != nil:
-		return nil, errors.New("url holds credentials: move them to basic_auth")
-	case u.Fragment != "":
-		return nil, fmt.Errorf("url %q has a fragment, which is never sent", text)
+		return nil, err
 	}
 	if trimmed := strings.TrimRight(u.Path, "/"); strings.HasSuffix(trimmed, pushPath) {
 		u.Path = trimmed
@@ -194,7 +189,7 @@ func parseURL(text string) (*url.URL, error) {
 // stream of src belong to, or of the tenant alone when a push may hold any
 // number of streams.
 func (s *Sink) Group(src *record.Source, stream record.Stream) string {
-	f := s.fixed.of(src, stream)
+	f := s.fixed.Of(src, stream)
 	if s.single {
 		return f.group
 	}
@@ -244,7 +239,7 @@ func (s *Sink) Close() { s.client.Close() }
 // firstOf returns the fixed parts of the first record, nil when there is none.
 func (s *Sink) firstOf(req *delivery.Request) *fixed {
 	for batch, rec := range req.All() {
-		return s.fixed.of(batch.Source, rec.Stream)
+		return s.fixed.Of(batch.Source, rec.Stream)
 	}
 	return nil
 }

@@ -221,22 +221,6 @@ func TestTenants(t *testing.T) {
 	f(strings.Repeat("a", 200), strings.Repeat("a", 150))
 }
 
-// The cache must stay bounded however many containers come and go, and must not
-// forget those in use.
-func TestCacheIsBounded(t *testing.T) {
-	s := newSink(t, Options{StreamsPerPush: 1})
-	first := s.fixed.of(web, record.Stdout)
-	for range 5 * fixedGeneration {
-		s.fixed.of(&record.Source{ContainerName: "short-lived"}, record.Stdout)
-		if s.fixed.of(web, record.Stdout) != first {
-			t.Fatal("an entry in use was forgotten")
-		}
-	}
-	if n := len(s.fixed.recent) + len(s.fixed.older); n > 2*fixedGeneration {
-		t.Errorf("%d entries are kept", n)
-	}
-}
-
 func TestSendsEndWithTheirContext(t *testing.T) {
 	loki := startLoki(t, lokitest.Options{Fault: always(lokitest.Fault{Hang: true})})
 	s := newSink(t, Options{URL: loki.URL(), StreamsPerPush: 1})

@@ -313,3 +313,39 @@ func TestNothingLeaks(t *testing.T) {
 	s.Close()
 	eventually(t, "none is kept after Close", func() bool { return loki.Connections() == 0 })
 }
+
+// A check pushes nothing, and says what a push would meet with.
+func TestCheck(t *testing.T) {
+	for _, encoding := range []Encoding{Protobuf, JSON} {
+		f := func(want string, o lokitest.Options) {
+			t.Helper()
+			server, err := lokitest.Start(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer server.Close()
+			sink, err := New(Options{URL: server.URL(), Encoding: encoding, Labels: map[string]string{"job": "x"}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer sink.Close()
+			err = sink.Check(t.Context())
+			if got := fmt.Sprint(err); !strings.Contains(got, want) {
+				t.Errorf("%s: %s, want %s", encoding, got, want)
+			}
+			if violations := server.Violations(); len(violations) > 0 {
+				t.Errorf("violations: %q", violations)
+			}
+			if stats := server.Stats(); stats.Entries > 0 || stats.Requests != 1 {
+				t.Errorf("stats %+v", stats)
+			}
+		}
+		f("<nil>", lokitest.Options{})
+		fails := func(status int) lokitest.Options {
+			return lokitest.Options{Fault: func(int, *http.Request) (lokitest.Fault, bool) { return lokitest.Fault{Status: status}, true }}
+		}
+		f("check the sink's credentials", fails(http.StatusUnauthorized))
+		f("503", fails(http.StatusServiceUnavailable))
+		f("400", fails(http.StatusBadRequest))
+	}
+}

@@ -144,7 +144,7 @@ func (d *decoder) nextStream() *stream {
 // checkStreams checks what does not depend on the encoding.
 func (d *decoder) checkStreams() error {
 	if len(d.streams) == 0 {
-		return errors.New("the push has no streams")
+		return errNoStreams
 	}
 	for i := range d.streams {
 		s := &d.streams[i]
@@ -193,3 +193,7 @@ func (d *decoder) internLabels(b []byte) (string, error) {
 	d.labels[s] = s
 	return s, nil
 }
+
+// errNoStreams is what a push without streams is answered with. Clients send one
+// to see whether pushes would be taken.
+var errNoStreams = errors.New("the push has no streams")

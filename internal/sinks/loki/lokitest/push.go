@@ -1,6 +1,7 @@
 package lokitest
 
 import (
+	"errors"
 	"io"
 	"log"
 	"net/http"
@@ -38,7 +39,15 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) {
 	}
 	d := s.decoders.Get().(*decoder)
 	defer s.decoders.Put(d)
-	if status, err := d.decode(r.Header, body); err != nil {
+	switch status, err := d.decode(r.Header, body); {
+	case errors.Is(err, errNoStreams):
+		s.mu.Lock()
+		s.stats.Empty++
+		s.mu.Unlock()
+		// Loki's pkg/distributor, before it looks at anything else.
+		http.Error(w, "error at least one valid stream is required for ingestion", http.StatusUnprocessableEntity)
+		return
+	case err != nil:
 		s.violation(w, status, "%v", err)
 		return
 	}

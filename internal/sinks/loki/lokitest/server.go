@@ -69,6 +69,8 @@ type Stats struct {
 	// Entries are those that were stored, Duplicates those that were dropped
 	// as such, Refused those refused by the Limits.
 	Entries, Duplicates, Refused int
+	// Empty are the pushes without a stream, which are refused.
+	Empty int
 	// LineBytes is the sum of the lengths of the lines stored.
 	LineBytes int64
 }

@@ -1,0 +1,86 @@
+package config
+
+import (
+	"encoding"
+	"fmt"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+)
+
+// YAML returns the whole configuration as a document: every key with the value
+// that is in effect, in the order of the reference. Secrets are left out where a
+// file holds them, and are "<redacted>" where not. Read again, it is the same
+// configuration but for these.
+func (c *Config) YAML() ([]byte, error) {
+	text, err := yaml.MarshalWithOptions(plain(reflect.ValueOf(c).Elem()), yaml.IndentSequence(true))
+	if err != nil {
+		return nil, fmt.Errorf("print the configuration: %w", err)
+	}
+	return text, nil
+}
+
+// plain returns a value of the configuration as YAML knows it.
+func plain(v reflect.Value) any {
+	if text, ok := v.Interface().(encoding.TextMarshaler); ok {
+		b, _ := text.MarshalText() // no type of the configuration fails
+		return string(b)
+	}
+	switch v.Kind() {
+	case reflect.Pointer:
+		return plain(v.Elem())
+	case reflect.Struct:
+		return section(v)
+	case reflect.Slice:
+		list := make([]any, v.Len())
+		for i := range list {
+			list[i] = plain(v.Index(i))
+		}
+		return list
+	case reflect.Map:
+		list := yaml.MapSlice{}
+		for _, key := range slices.SortedFunc(slices.Values(v.MapKeys()), func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) }) {
+			list = append(list, yaml.MapItem{Key: key.String(), Value: plain(v.MapIndex(key))})
+		}
+		return list
+	case reflect.String:
+		return escape(v.String())
+	}
+	return v.Interface()
+}
+
+// section returns the keys of a struct. Sections that were not given, empty
+// secrets and secrets that are in a file are left out.
+func section(v reflect.Value) yaml.MapSlice {
+	known := fields(v)
+	inFile := map[string]bool{}
+	for _, f := range known {
+		if key, ok := strings.CutSuffix(f.key, "_file"); ok && !f.value.IsZero() {
+			inFile[key] = true
+		}
+	}
+	list := yaml.MapSlice{}
+	for _, f := range known {
+		secret, isSecret := f.value.Interface().(Secret)
+		switch {
+		case f.value.Kind() == reflect.Pointer && f.value.IsNil():
+		case isSecret && (secret.IsZero() || inFile[f.key]):
+		default:
+			list = append(list, yaml.MapItem{Key: f.key, Value: plain(f.value)})
+		}
+	}
+	return list
+}
+
+// credentials are the user and the password in a URL.
+var credentials = regexp.MustCompile(`(://)[^/?#\s@]+@`)
+
+// escape returns a text in which a document's variables stay what they are, and
+// without the credentials of a URL.
+func escape(text string) string {
+	text = strings.ReplaceAll(text, "$", "$$")
+	return credentials.ReplaceAllString(text, "$1"+strings.ReplaceAll(redacted, "$", "$$")+"@")
+}

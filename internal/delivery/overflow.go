@@ -1,0 +1,541 @@
+package delivery
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"log_capturer/internal/positions"
+	"log_capturer/internal/queue"
+	"log_capturer/internal/record"
+	"log_capturer/internal/spool"
+)
+
+// SpoolOptions say how a Delivery uses a spool.
+type SpoolOptions struct {
+	// Spool is open, and stays the caller's to close.
+	Spool *spool.Spool
+	// SyncJournal makes durable what the journal holds.
+	SyncJournal func() error
+	// EmptyOnly says that nothing more goes into the spool: it was turned off,
+	// and what it holds is delivered before anything else.
+	EmptyOnly bool
+	// DropOldest says that a full spool gives up its oldest records. Without it
+	// whoever brings more waits.
+	DropOldest bool
+}
+
+// overflow takes the batches that the window has no room for to the spool, and
+// from there back to the window.
+//
+// While the spool holds records that are not in memory, every batch goes through
+// it. A batch that goes there is preceded by those of its source that are in
+// memory alone, since the source's cursor then moves past all of them.
+//
+// There are two cursors for a source of which the spool holds something. The
+// committed one says what is in custody, and is where the source is read from.
+// The delivered one says what the destination has.
+type overflow struct {
+	*Delivery
+	SpoolOptions
+
+	// flushing is held by the one that makes pending entries durable, for all
+	// who wait. It is taken before mu, and mu before Delivery.mu.
+	flushing sync.Mutex
+
+	// mu makes one step of asking where a batch goes and putting it there.
+	mu sync.Mutex
+	// pending are the entries that are written and not settled, oldest first.
+	pending []*pending
+	// synced is the last direct delivery (see sourceCursors.direct) that the
+	// journal is known to hold durably.
+	synced uint64
+	// loaded is a batch that was read from the spool and waits for room.
+	loaded *ticket
+	// forgotten are the sources that will not come again and of which the spool
+	// may hold something.
+	forgotten map[string]bool
+
+	changed  broadcast
+	blocked  atomic.Int64 // batches that wait for the full spool
+	trouble  atomic.Pointer[string]
+	failures atomic.Int64
+}
+
+// pending is an entry that is written and not yet settled.
+type pending struct {
+	entry  *spool.Entry
+	source string
+	to     record.Cursor
+	// ticket is that of the batch in memory, nil for a batch that was not
+	// accepted before.
+	ticket *ticket
+	// done is set when the entry was settled or is void; then err says which.
+	done bool
+	err  error
+}
+
+// ticket says who has custody of an accepted batch that is in memory. It is
+// guarded by Delivery.mu.
+type ticket struct {
+	item queue.Item
+	// wanted is the number of the batch's records that were accepted,
+	// undelivered how many of them are not committed.
+	wanted, undelivered int
+	// entry is the spool's, nil while the source has custody.
+	entry *spool.Entry
+	// storing says that the batch is on its way to the spool, finished that it
+	// has left the window meanwhile.
+	storing, finished bool
+}
+
+// Keys of the journal. SpoolPrefix and the sink's name hold the number up to
+// which the spool's entries are in custody; DeliveredPrefix, the sink's name and
+// the source's key hold what was delivered of a source whose cursor is further.
+const (
+	SpoolPrefix     = "spool/"
+	DeliveredPrefix = "delivered/"
+)
+
+func deliveredKey(sink, source string) string { return DeliveredPrefix + sink + "/" + source }
+
+// SpoolCommitted returns the number up to which a sink's spool is in custody,
+// for spool.Options.
+func SpoolCommitted(j Journal, sink string) uint64 {
+	if value, ok := j.Get(SpoolPrefix + sink); ok && len(value) == 8 {
+		return binary.LittleEndian.Uint64(value)
+	}
+	return 0
+}
+
+func spoolChange(sink string, end uint64) positions.Change {
+	return positions.Change{Key: SpoolPrefix + sink, Value: binary.LittleEndian.AppendUint64(nil, end)}
+}
+
+// UseSpool gives the delivery a spool, before anything else is done with it. The
+// cursors move past what the spool holds and the journal does not know of.
+func (d *Delivery) UseSpool(opts SpoolOptions) error {
+	o := &overflow{Delivery: d, SpoolOptions: opts, forgotten: map[string]bool{}}
+	o.changed.channel = make(chan struct{})
+	d.tickets, d.direct = map[*record.Batch]*ticket{}, 1
+	committed := SpoolCommitted(d.opts.Journal, d.opts.Name)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var failed error
+	moved := map[string]record.Cursor{}
+	err := opts.Spool.Uncommitted(committed, func(b *record.Batch) {
+		c, err := d.sourceCursors(b.Source.Key)
+		if err != nil {
+			failed = err
+			return
+		}
+		to, ok := moved[b.Source.Key]
+		if !ok {
+			to = c.committed
+		}
+		to.Advance(b.To, record.AllStreams)
+		moved[b.Source.Key] = to
+	})
+	if err := errors.Join(err, failed); err != nil {
+		return fmt.Errorf("take over the spool: %w", err)
+	}
+	var changes []positions.Change
+	for source, to := range moved {
+		changes = append(changes, d.spooledChanges(source, d.cursors[source], to)...)
+	}
+	if len(changes) > 0 {
+		changes = append(changes, spoolChange(d.opts.Name, opts.Spool.End()))
+		if err := d.opts.Journal.Commit(changes...); err != nil {
+			return fmt.Errorf("take over the spool: %w", err)
+		}
+	}
+	for source, to := range moved {
+		d.cursors[source].spooled(to)
+	}
+	d.stats.recovered(opts.Spool.Recovery().Records)
+	d.overflow = o
+	return nil
+}
+
+// spooledChanges returns what the journal has to hold when the custody of a
+// source moves on to a cursor.
+func (d *Delivery) spooledChanges(source string, c *sourceCursors, to record.Cursor) []positions.Change {
+	changes := []positions.Change{d.cursorChange(source, to)}
+	if !c.split {
+		value, _ := c.committed.AppendBinary(nil) // never fails
+		changes = append(changes, positions.Change{Key: deliveredKey(d.opts.Name, source), Value: value})
+	}
+	return changes
+}
+
+// spooled moves the custody to a cursor.
+func (c *sourceCursors) spooled(to record.Cursor) {
+	if !c.split {
+		c.delivered, c.split = c.committed, true
+	}
+	c.committed, c.known = to, true
+	c.accepted.Advance(to, record.AllStreams)
+}
+
+// tryEnqueue accepts a batch into memory, if order and room allow it.
+func (o *overflow) tryEnqueue(b *record.Batch) (bool, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.pendingOf(b.Source.Key) > 0 {
+		return false, nil
+	}
+	it, wanted, err := o.trimmed(b)
+	if err != nil || wanted == 0 {
+		return err == nil, err
+	}
+	if o.loaded != nil || o.Spool.Unread() > 0 || !o.window.TryReserve(&it) {
+		return false, nil
+	}
+	return true, o.accept(it, wanted)
+}
+
+// enqueue accepts a batch into memory or into the spool. It waits only for a
+// spool that is full or fails.
+func (o *overflow) enqueue(ctx context.Context, b *record.Batch) error {
+	for failures := 0; ; {
+		changed := o.changed.wait()
+		// A batch of this source may be under way from a call that was given
+		// up.
+		err := o.settleSource(b.Source.Key)
+		if err == nil {
+			var ok bool
+			if ok, err = o.tryEnqueue(b); ok || err != nil {
+				if failures > 0 {
+					o.trouble.Store(nil)
+				}
+				return err
+			}
+			if !o.EmptyOnly {
+				if err = o.store(ctx, b); err == nil {
+					return nil
+				}
+			}
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		pause := time.Duration(-1)
+		switch {
+		case err == nil: // the spool is to be emptied
+		case errors.Is(err, spool.ErrFull) && o.DropOldest && o.drop():
+			continue
+		case errors.Is(err, spool.ErrFull):
+		default:
+			pause = backoff(failures, o.opts.MinBackoff, o.opts.MaxBackoff, 0)
+			o.failed(failures, err, pause)
+			failures++
+			// A disk that is full has room again when something was given up.
+			if o.DropOldest && o.drop() {
+				continue
+			}
+		}
+		o.blocked.Add(1)
+		err = wait(ctx, changed, nil, pause)
+		o.blocked.Add(-1)
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// wait returns when one of the channels is closed, after the pause unless it is
+// negative, or when ctx is done, with its error.
+func wait(ctx context.Context, changed, closed <-chan struct{}, pause time.Duration) error {
+	var expired <-chan time.Time
+	if pause >= 0 {
+		t := time.NewTimer(pause)
+		defer t.Stop()
+		expired = t.C
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-changed:
+	case <-closed:
+	case <-expired:
+	}
+	return nil
+}
+
+// failed keeps and logs an error of the spool.
+func (o *overflow) failed(failures int, err error, pause time.Duration) {
+	text := err.Error()
+	o.trouble.Store(&text)
+	o.failures.Add(1)
+	o.logger.Log(context.Background(), failureLevel(failures), "spool_failed", "error", err, "failures", failures+1, "retry_in", pause)
+}
+
+// store brings a batch to the spool, and before it those of its source that are
+// in memory alone. It returns nil when the spool has custody of it.
+func (o *overflow) store(ctx context.Context, b *record.Batch) error {
+	it, wanted, err := o.trimmed(b)
+	if err != nil || wanted == 0 {
+		return err
+	}
+	if err := o.syncDirect(b.Source.Key); err != nil {
+		return err
+	}
+	o.mu.Lock()
+	err = o.storeHeld(b.Source.Key)
+	var mine *pending
+	if err == nil {
+		mine, err = o.append(it, wanted, nil)
+	}
+	o.mu.Unlock()
+	if err != nil {
+		// What was written before is settled nonetheless.
+		return errors.Join(err, o.settleSource(b.Source.Key))
+	}
+	if err := o.settle(mine); err != nil {
+		return err
+	}
+	if !mine.done {
+		return ctx.Err()
+	}
+	return mine.err
+}
+
+// syncDirect makes the journal hold durably what was delivered of a source out
+// of memory. The next entry lets the source's cursor move, and recovery may take
+// the cursor from the entry: it must not jump over what the loss of power has
+// taken back.
+func (o *overflow) syncDirect(source string) error {
+	o.Delivery.mu.Lock()
+	last := o.direct
+	var own uint64
+	if c := o.cursors[source]; c != nil {
+		own = c.direct
+	}
+	o.Delivery.mu.Unlock()
+	o.mu.Lock()
+	synced := o.synced
+	o.mu.Unlock()
+	if own <= synced {
+		return nil
+	}
+	if err := o.SyncJournal(); err != nil {
+		return err
+	}
+	o.mu.Lock()
+	o.synced = max(o.synced, last)
+	o.mu.Unlock()
+	return nil
+}
+
+// storeHeld writes the batches of a source that are in memory alone. mu is held.
+func (o *overflow) storeHeld(source string) error {
+	o.Delivery.mu.Lock()
+	var held []*ticket
+	if c := o.cursors[source]; c != nil {
+		for _, t := range c.held {
+			if !t.storing && t.undelivered > 0 {
+				t.item.Batch.Retain(1)
+				held = append(held, t)
+			}
+		}
+	}
+	o.Delivery.mu.Unlock()
+	var err error
+	for _, t := range held {
+		if err == nil {
+			_, err = o.append(t.item, t.wanted, t)
+		}
+		t.item.Batch.Release()
+	}
+	return err
+}
+
+// append writes an entry. mu is held.
+func (o *overflow) append(it queue.Item, wanted int, t *ticket) (*pending, error) {
+	e, err := o.Spool.Append(it.Batch, it.Start, wanted)
+	if err != nil {
+		return nil, err
+	}
+	p := &pending{entry: e, source: it.Batch.Source.Key, to: it.Batch.To, ticket: t}
+	o.pending = append(o.pending, p)
+	o.Delivery.mu.Lock()
+	defer o.Delivery.mu.Unlock()
+	o.cursors[p.source].pending++
+	if t != nil {
+		t.storing = true
+	}
+	return p, nil
+}
+
+// pendingOf returns how many entries of a source are not settled.
+func (d *Delivery) pendingOf(source string) int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if c := d.cursors[source]; c != nil {
+		return c.pending
+	}
+	return 0
+}
+
+// settleSource settles what is pending of a source.
+func (o *overflow) settleSource(source string) error {
+	if o.pendingOf(source) == 0 {
+		return nil
+	}
+	return o.settle(nil)
+}
+
+// settle makes pending entries durable and moves the custody of their records
+// to the spool, for everybody who waits: those who come while it goes on share
+// the next round. It does nothing when p was settled meanwhile.
+func (o *overflow) settle(p *pending) error {
+	o.flushing.Lock()
+	defer o.flushing.Unlock()
+	if p != nil && p.done {
+		return nil
+	}
+	o.mu.Lock()
+	group := o.pending
+	o.pending = nil
+	o.mu.Unlock()
+	if len(group) == 0 {
+		return nil
+	}
+	syncErr := o.Spool.Sync()
+	good := o.dropVoid(group, syncErr)
+	if err := o.commit(good); err != nil {
+		// They are durable, and settled by the next one who tries.
+		o.mu.Lock()
+		o.pending = append(good, o.pending...)
+		o.mu.Unlock()
+		return err
+	}
+	if syncErr == nil {
+		o.trouble.Store(nil)
+	}
+	if len(good) > 0 {
+		o.changed.signal()
+	}
+	return nil
+}
+
+// dropVoid takes out the entries that a failed fsync has lost.
+func (o *overflow) dropVoid(group []*pending, err error) (good []*pending) {
+	o.Delivery.mu.Lock()
+	defer o.Delivery.mu.Unlock()
+	for _, p := range group {
+		if !o.Spool.Void(p.entry) {
+			good = append(good, p)
+			continue
+		}
+		if err == nil {
+			err = errors.New("sync spool: a sync that failed has taken the entry with it")
+		}
+		o.cursors[p.source].pending--
+		if t := p.ticket; t != nil {
+			if t.storing = false; t.finished {
+				o.cursors[p.source].release(t)
+			}
+		}
+		p.done, p.err = true, err
+	}
+	return good
+}
+
+// commit moves the cursors past durable entries, in one step, and lets them be
+// read.
+func (o *overflow) commit(group []*pending) error {
+	if len(group) == 0 {
+		return nil
+	}
+	o.Delivery.mu.Lock()
+	defer o.Delivery.mu.Unlock()
+	moved := map[string]record.Cursor{}
+	for _, p := range group {
+		to, ok := moved[p.source]
+		if !ok {
+			to = o.cursors[p.source].committed
+		}
+		to.Advance(p.to, record.AllStreams)
+		moved[p.source] = to
+	}
+	changes := make([]positions.Change, 0, 2*len(moved)+1)
+	for source, to := range moved {
+		changes = append(changes, o.spooledChanges(source, o.cursors[source], to)...)
+	}
+	changes = append(changes, spoolChange(o.opts.Name, group[len(group)-1].entry.End()))
+	if err := o.opts.Journal.Commit(changes...); err != nil {
+		return err
+	}
+	for source, to := range moved {
+		o.cursors[source].spooled(to)
+	}
+	for _, p := range group {
+		o.cursors[p.source].pending--
+		p.done = true
+		if p.ticket == nil {
+			o.stats.spool(p.entry.Records())
+			o.Spool.Publish(p.entry, false)
+			continue
+		}
+		t := p.ticket
+		t.storing = false
+		o.cursors[p.source].release(t)
+		o.Spool.Publish(p.entry, true)
+		if t.undelivered == 0 {
+			o.Spool.Done(p.entry) // delivered while it was written
+			continue
+		}
+		t.entry = p.entry
+		o.stats.move(t.undelivered)
+	}
+	return nil
+}
+
+// release takes a ticket off the batches that are in memory alone.
+func (c *sourceCursors) release(t *ticket) {
+	for i := range c.held {
+		if c.held[i] == t {
+			c.held = append(c.held[:i], c.held[i+1:]...)
+			return
+		}
+	}
+}
+
+// drop gives up the oldest segment of the spool, and reports whether it could.
+func (o *overflow) drop() bool {
+	n, err := o.Spool.Drop(o.SyncJournal)
+	if err != nil {
+		o.logger.Warn("spool_drop_failed", "error", err)
+	}
+	if n == 0 {
+		return false
+	}
+	before := o.stats.drop("full", n)
+	o.logger.Log(context.Background(), refusalLevel(before, int(n)), "spool_full_dropped_oldest", "records", n, "since_start", before+n)
+	return true
+}
+
+// broadcast wakes everybody who waits for something to change.
+type broadcast struct {
+	mu      sync.Mutex
+	channel chan struct{}
+}
+
+// wait returns a channel that the next signal closes.
+func (b *broadcast) wait() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.channel
+}
+
+func (b *broadcast) signal() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	close(b.channel)
+	b.channel = make(chan struct{})
+}
