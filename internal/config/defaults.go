@@ -113,6 +113,7 @@ func defaultSink(typ string) Sink {
 				"docker.compose.project": "{compose_project}",
 				"docker.compose.service": "{compose_service}",
 				"host.name":              "{host}",
+				"log.file.path":          "{file_path}",
 				"log.iostream":           "{stream}",
 			}},
 		}
@@ -134,7 +135,7 @@ func defaultSink(typ string) Sink {
 			Endpoint:     "event",
 			PollInterval: Duration(time.Second),
 			Host:         "{host}",
-			Source:       "{container_name}",
+			Source:       "{source}",
 			SourceType:   "docker",
 			Fields: map[string]string{
 				"container_id":    "{container_id}",
@@ -153,6 +154,7 @@ func defaultSink(typ string) Sink {
 				"container.name":         "{container_name}",
 				"container.image.name":   "{image}",
 				"host.name":              "{host}",
+				"log.file.path":          "{file_path}",
 				"docker.compose.project": "{compose_project}",
 				"docker.compose.service": "{compose_service}",
 			},
@@ -172,7 +174,7 @@ func defaultSink(typ string) Sink {
 // names of its own.
 func defaultDocuments() Documents {
 	d := Documents{TimeField: "time", LineField: "line", Fields: map[string]string{}}
-	for _, name := range []string{"container_id", "container_name", "image", "compose_project", "compose_service", "host", "stream"} {
+	for _, name := range []string{"container_id", "container_name", "image", "compose_project", "compose_service", "file_path", "host", "stream"} {
 		d.Fields[name] = "{" + name + "}"
 	}
 	return d
