@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -91,6 +92,11 @@ func (a *app) make() error {
 			return fmt.Errorf("find out the host's name (or set host in the configuration): %w", err)
 		}
 	}
+	if cfg.MemoryLimit > 0 && os.Getenv("GOMEMLIMIT") == "" {
+		// The windows keep to it by themselves; this makes the collector work
+		// harder before it is reached for another reason.
+		debug.SetMemoryLimit(int64(cfg.MemoryLimit) / 10 * 9)
+	}
 	if err = vfs.MakeDir(vfs.OS{}, cfg.DataDir, 0o750); err != nil {
 		return fmt.Errorf("make data_dir: %w", err)
 	}
@@ -117,6 +123,7 @@ func (a *app) make() error {
 		targets = append(targets, s.delivery)
 	}
 	a.dispatcher = dispatcher.New(deliveries)
+	a.dispatcher.LimitSources(rate(cfg.Dispatcher.SourceRateLimit))
 	a.tail = livetail.New()
 	a.replayer, err = deadletter.NewReplayer(a.deadLetters, a.journal, delivery.CursorPrefix, targets, a.logger)
 	if err != nil {
@@ -240,7 +247,7 @@ func (a *app) makeServer() error {
 	a.makeWatcher()
 	a.registry = prometheus.NewRegistry()
 	reporters := []health.Reporter{a.journal, a.deadLetters, a.watcher}
-	a.registry.MustRegister(a.watcher, a.journal, a.deadLetters)
+	a.registry.MustRegister(a.dispatcher, a.watcher, a.journal, a.deadLetters)
 	for _, s := range a.sinks {
 		a.registry.MustRegister(s.delivery)
 		reporters = append(reporters, s.delivery)
