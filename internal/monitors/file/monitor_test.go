@@ -368,7 +368,7 @@ func TestRenamedIsNotNew(t *testing.T) {
 	must(t, err)
 	s := &source{path: r.path("a.log")}
 	s.inode.Store(info.Sys().(*syscall.Stat_t).Ino)
-	s.device.Store(uint64(info.Sys().(*syscall.Stat_t).Dev))
+	s.device.Store(info.Sys().(*syscall.Stat_t).Dev)
 	m.table[s.path] = s
 	must(t, os.Rename(s.path, r.path("old.log")))
 	isNew := func() bool {
