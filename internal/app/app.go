@@ -117,6 +117,7 @@ func (a *app) make() error {
 		targets = append(targets, s.delivery)
 	}
 	a.dispatcher = dispatcher.New(deliveries)
+	a.dispatcher.LimitSources(rate(cfg.Dispatcher.SourceRateLimit))
 	a.tail = livetail.New()
 	a.replayer, err = deadletter.NewReplayer(a.deadLetters, a.journal, delivery.CursorPrefix, targets, a.logger)
 	if err != nil {
@@ -240,7 +241,7 @@ func (a *app) makeServer() error {
 	a.makeWatcher()
 	a.registry = prometheus.NewRegistry()
 	reporters := []health.Reporter{a.journal, a.deadLetters, a.watcher}
-	a.registry.MustRegister(a.watcher, a.journal, a.deadLetters)
+	a.registry.MustRegister(a.dispatcher, a.watcher, a.journal, a.deadLetters)
 	for _, s := range a.sinks {
 		a.registry.MustRegister(s.delivery)
 		reporters = append(reporters, s.delivery)

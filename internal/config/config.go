@@ -129,6 +129,8 @@ type Dispatcher struct {
 	WindowBytes ByteSize `yaml:"window_bytes" min:"64KiB" max:"1TiB"`
 	// How long the sinks may go on delivering after the agent was told to stop.
 	ShutdownTimeout Duration `yaml:"shutdown_timeout" min:"0s"`
+	// How much each container, and each file, may bring in a second.
+	SourceRateLimit RateLimit `yaml:"source_rate_limit"`
 }
 
 // DeadLetters is the section of what destinations refused for good.

@@ -40,6 +40,7 @@ func Default() *Config {
 		Dispatcher: Dispatcher{
 			WindowBytes:     16 * mib,
 			ShutdownTimeout: Duration(30 * time.Second),
+			SourceRateLimit: RateLimit{WhenExceeded: "block"},
 		},
 		DeadLetters: DeadLetters{
 			MaxBytes: 256 * mib,
@@ -70,7 +71,8 @@ func defaultSink(typ string) Sink {
 			MinBackoff:   Duration(500 * time.Millisecond),
 			MaxBackoff:   Duration(30 * time.Second),
 		},
-		Spool: Spool{WhenFull: "block"},
+		Spool:     Spool{WhenFull: "block"},
+		RateLimit: RateLimit{WhenExceeded: "block"},
 	}
 	switch typ {
 	case TypeLocalFile:
