@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -90,6 +91,11 @@ func (a *app) make() error {
 		if a.host, err = os.Hostname(); err != nil {
 			return fmt.Errorf("find out the host's name (or set host in the configuration): %w", err)
 		}
+	}
+	if cfg.MemoryLimit > 0 && os.Getenv("GOMEMLIMIT") == "" {
+		// The windows keep to it by themselves; this makes the collector work
+		// harder before it is reached for another reason.
+		debug.SetMemoryLimit(int64(cfg.MemoryLimit) / 10 * 9)
 	}
 	if err = vfs.MakeDir(vfs.OS{}, cfg.DataDir, 0o750); err != nil {
 		return fmt.Errorf("make data_dir: %w", err)

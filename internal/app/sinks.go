@@ -149,7 +149,7 @@ func (a *app) makeSink(c config.Sink) (*sink, error) {
 	d := c.Delivery
 	s.delivery = delivery.New(delivery.Options{
 		Name: c.Name, Sink: target, Journal: a.journal, DeadLetters: a.deadLetters,
-		WindowBytes: int64(a.config.Dispatcher.WindowBytes), Concurrency: d.Concurrency,
+		WindowBytes: int64(a.config.WindowBytes()), Concurrency: d.Concurrency,
 		BatchBytes: int(d.BatchBytes), BatchRecords: d.BatchRecords, Linger: time.Duration(d.Linger),
 		Timeout: time.Duration(d.Timeout), MinBackoff: time.Duration(d.MinBackoff), MaxBackoff: time.Duration(d.MaxBackoff),
 		Limit: rate(c.RateLimit), Logger: a.logger,
