@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -51,6 +52,7 @@ type app struct {
 	deadLetters *deadletter.Store
 	replayer    *deadletter.Replayer
 	sinks       []*sink
+	door        *dispatcher.Dispatcher
 	dispatcher  *dispatcher.Processor
 	pipelines   *pipeline.Metrics
 	tail        *livetail.Hub
@@ -93,6 +95,11 @@ func (a *app) make() error {
 			return fmt.Errorf("find out the host's name (or set host in the configuration): %w", err)
 		}
 	}
+	if cfg.MemoryLimit > 0 && os.Getenv("GOMEMLIMIT") == "" {
+		// The windows keep to it by themselves; this makes the collector work
+		// harder before it is reached for another reason.
+		debug.SetMemoryLimit(int64(cfg.MemoryLimit) / 10 * 9)
+	}
 	if err = vfs.MakeDir(vfs.OS{}, cfg.DataDir, 0o750); err != nil {
 		return fmt.Errorf("make data_dir: %w", err)
 	}
@@ -118,12 +125,14 @@ func (a *app) make() error {
 		deliveries = append(deliveries, s.delivery)
 		targets = append(targets, s.delivery)
 	}
+	a.door = dispatcher.New(deliveries)
+	a.door.LimitSources(rate(cfg.Dispatcher.SourceRateLimit))
 	a.pipelines = pipeline.NewMetrics()
 	table, err := cfg.CompilePipelines(a.pipelines)
 	if err != nil {
 		return err
 	}
-	a.dispatcher = dispatcher.NewProcessor(dispatcher.New(deliveries), table, a.logger)
+	a.dispatcher = dispatcher.NewProcessor(a.door, table, a.logger)
 	a.tail = livetail.New()
 	a.replayer, err = deadletter.NewReplayer(a.deadLetters, a.journal, delivery.CursorPrefix, targets, a.logger)
 	if err != nil {
@@ -247,7 +256,7 @@ func (a *app) makeServer() error {
 	a.makeWatcher()
 	a.registry = prometheus.NewRegistry()
 	reporters := []health.Reporter{a.journal, a.deadLetters, a.watcher}
-	a.registry.MustRegister(a.watcher, a.journal, a.deadLetters, a.pipelines, a.pipelines.Made())
+	a.registry.MustRegister(a.door, a.watcher, a.journal, a.deadLetters, a.pipelines, a.pipelines.Made())
 	for _, s := range a.sinks {
 		a.registry.MustRegister(s.delivery)
 		reporters = append(reporters, s.delivery)

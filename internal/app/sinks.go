@@ -15,6 +15,7 @@ import (
 	"log_capturer/internal/httpclient"
 	"log_capturer/internal/jsondoc"
 	"log_capturer/internal/kafkaclient"
+	"log_capturer/internal/limit"
 	"log_capturer/internal/sinks/elasticsearch"
 	"log_capturer/internal/sinks/httpjson"
 	"log_capturer/internal/sinks/kafka"
@@ -148,10 +149,10 @@ func (a *app) makeSink(c config.Sink) (*sink, error) {
 	d := c.Delivery
 	s.delivery = delivery.New(delivery.Options{
 		Name: c.Name, Sink: target, Journal: a.journal, DeadLetters: a.deadLetters,
-		WindowBytes: int64(a.config.Dispatcher.WindowBytes), Concurrency: d.Concurrency,
+		WindowBytes: int64(a.config.WindowBytes()), Concurrency: d.Concurrency,
 		BatchBytes: int(d.BatchBytes), BatchRecords: d.BatchRecords, Linger: time.Duration(d.Linger),
 		Timeout: time.Duration(d.Timeout), MinBackoff: time.Duration(d.MinBackoff), MaxBackoff: time.Duration(d.MaxBackoff),
-		Logger: a.logger,
+		Limit: rate(c.RateLimit), Logger: a.logger,
 	})
 	if err := a.useSpool(s); err != nil {
 		s.close()
@@ -188,6 +189,13 @@ func withToken(o *httpclient.Options, scheme string, token config.Secret, file s
 		o.TokenScheme, o.BearerTokenFile = scheme, file
 	case !token.IsZero():
 		o.TokenScheme, o.BearerToken = scheme, token.Reveal()
+	}
+}
+
+// rate maps a limit.
+func rate(l config.RateLimit) limit.Rate {
+	return limit.Rate{
+		Records: float64(l.RecordsPerSecond), Bytes: float64(l.BytesPerSecond), Drop: l.WhenExceeded == "drop",
 	}
 }
 

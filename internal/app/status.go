@@ -123,6 +123,7 @@ func (a *app) status() server.Status {
 			Name: sink.config.Name, Type: sink.config.Type,
 			Accepted: accounts.Accepted, Acknowledged: accounts.Acknowledged,
 			DeadLettered: accounts.DeadLettered, InMemory: accounts.InMemory,
+			Spooled: accounts.Spooled, Dropped: accounts.Dropped,
 			QueueBytes: load.Bytes, QueueCapacityBytes: load.Capacity, FailedAttempts: load.FailedAttempts,
 		})
 	}

@@ -70,7 +70,7 @@ var importRules = []importRule{
 	},
 	{
 		packages: []string{
-			"internal/delivery", "internal/dispatcher", "internal/queue", "internal/spool", "internal/deadletter",
+			"internal/delivery", "internal/dispatcher", "internal/queue", "internal/spool", "internal/limit", "internal/deadletter",
 			"internal/positions", "internal/framing", "internal/pipeline", "internal/tail",
 			"internal/httpclient", "internal/template", "internal/selfwatch", "internal/jsondoc",
 			"internal/identity", "internal/sourcecache", "internal/livetail", "internal/glob", "internal/cursors",

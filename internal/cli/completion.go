@@ -59,8 +59,8 @@ const completeCommand = "__complete"
 const completeFile = ":file"
 
 // completeTimeout bounds what a running agent may take to answer, so that a key
-// never hangs.
-const completeTimeout = time.Second
+// does not hang for long.
+const completeTimeout = 5 * time.Second
 
 // subcommands are the words that may follow a command which has commands of its
 // own.

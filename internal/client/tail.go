@@ -43,7 +43,7 @@ func (c *Client) Tail(ctx context.Context, f TailFilter) (*Tail, error) {
 			query.Set(key, value)
 		}
 	}
-	resp, err := c.do(ctx, http.MethodGet, "/api/v1/tail", query)
+	resp, err := c.do(ctx, http.MethodGet, "/api/v1/tail", query) //nolint:bodyclose // Tail.Close does
 	if err != nil {
 		return nil, err
 	}

@@ -47,7 +47,7 @@ func TestBadConfigs(t *testing.T) {
 		{"key like no other", "log: {colour: true}", []string{
 			`c.yaml:1:7: log.colour: unknown key "colour"; the keys here are level, format`}},
 		{"key of a number", "5: 6", []string{
-			`c.yaml:1:1: 5: unknown key "5"; the keys here are data_dir, host, log, container_monitor, file_monitor, kafka_source, dispatcher, pipelines, sinks, dead_letters, server, metrics, pprof, selfwatch`}},
+			`c.yaml:1:1: 5: unknown key "5"; the keys here are data_dir, host, memory_limit, log, container_monitor, file_monitor, kafka_source, dispatcher, pipelines, sinks, dead_letters, server, metrics, pprof, selfwatch`}},
 
 		// Files.
 		{"no pattern", "file_monitor: {files: [{}]}", []string{
@@ -135,6 +135,8 @@ func TestBadConfigs(t *testing.T) {
 			`c.yaml:3:43: container_monitor.include.images[1]: "[a" is no pattern: want *, ? and pairs of [ and ]`,
 			`c.yaml:3:65: container_monitor.include.labels[1]: "[a" is no pattern: want *, ? and pairs of [ and ]`,
 		}},
+		{"memory for nothing", "memory_limit: 20MiB", []string{
+			`c.yaml:1:15: memory_limit: 20MiB is too little for these sinks: each would have 0 for undelivered records, and needs 1MiB; raise it, or lower batch_bytes and concurrency`}},
 		{"spool less than the window", file + "  spool: {max_bytes: 20MiB}", []string{
 			`c.yaml:3:22: sinks[0].spool.max_bytes: sinks[0].spool.max_bytes (20MiB) is less than twice dispatcher.window_bytes (16MiB), and what is in memory has to fit into it`}},
 		{"line over the window", "container_monitor: {max_line_bytes: 20MiB}", []string{

@@ -31,6 +31,8 @@ type Sink struct {
 	Name string `yaml:"name"`
 	// How records are handed to the destination.
 	Delivery Delivery `yaml:",inline"`
+	// How much the destination is given in a second.
+	RateLimit RateLimit `yaml:"rate_limit"`
 	// What becomes of records that there is no memory for.
 	Spool Spool `yaml:"spool"`
 
@@ -64,6 +66,16 @@ type Delivery struct {
 	MinBackoff Duration `yaml:"min_backoff" min:"1ms"`
 	// The longest wait between two attempts.
 	MaxBackoff Duration `yaml:"max_backoff" min:"1ms"`
+}
+
+// RateLimit holds the keys of a limit: a token bucket that holds a second's worth.
+type RateLimit struct {
+	// The most records in a second. 0 sets no limit.
+	RecordsPerSecond int `yaml:"records_per_second" min:"0"`
+	// The most bytes of lines in a second. 0 sets no limit.
+	BytesPerSecond ByteSize `yaml:"bytes_per_second" min:"0"`
+	// What becomes of more than that: it waits, or it is dropped and counted.
+	WhenExceeded string `yaml:"when_exceeded" oneof:"block drop"`
 }
 
 // Spool holds the keys of a sink's queue on disk.

@@ -50,7 +50,7 @@ func newReplaying(t *testing.T) *replaying {
 	r.openStore()
 	r.opts.DeadLetters = r.store
 	r.Delivery = delivery.New(r.opts)
-	r.rig.start()
+	r.start()
 	r.begin(r)
 	return r
 }
@@ -82,7 +82,7 @@ func (r *replaying) begin(targets ...deadletter.Target) {
 func (r *replaying) finish() {
 	r.end()
 	<-r.ended
-	r.rig.stop()
+	r.stop()
 	r.store.Close()
 }
 
@@ -200,7 +200,7 @@ func TestReplayCutOff(t *testing.T) {
 		r.openStore()
 		r.opts.DeadLetters = r.store
 		r.Delivery = delivery.New(r.opts)
-		r.rig.start()
+		r.start()
 		r.begin(r)
 		if n := len(r.store.IDs(deadletter.Selection{})); n != 100 {
 			t.Errorf("%d letters are left, want 100", n)
@@ -235,7 +235,7 @@ func TestReplayKilledBeforeRemoval(t *testing.T) {
 				r.openStore()
 				r.opts.DeadLetters = r.store
 				r.Delivery = delivery.New(r.opts)
-				r.rig.start()
+				r.start()
 				if configured {
 					r.begin(r)
 				} else {

@@ -18,7 +18,8 @@ import (
 // Dispatcher hands batches to deliveries. Its methods may be called from
 // several goroutines at once, Accept from one goroutine for each source.
 type Dispatcher struct {
-	sinks []*delivery.Delivery
+	sinks  []*delivery.Delivery
+	limits *limits // nil without a limit
 }
 
 // New returns a dispatcher to the given sinks.
@@ -30,8 +31,26 @@ func New(sinks []*delivery.Delivery) *Dispatcher { return &Dispatcher{sinks: sin
 // it, and skip it when it comes again: the caller reads on from before the
 // batch.
 func (d *Dispatcher) Accept(ctx context.Context, b *record.Batch) error {
-	defer b.Release()
-	return d.accept(ctx, func(int) *record.Batch { return b })
+	passed, err := d.limited(ctx, b)
+	if passed == nil || err != nil {
+		return err
+	}
+	defer passed.Release()
+	return d.accept(ctx, func(int) *record.Batch { return passed })
+}
+
+// limited takes over the caller's hold of b and returns the part of it that its
+// source may bring, held once; nil for nothing.
+func (d *Dispatcher) limited(ctx context.Context, b *record.Batch) (*record.Batch, error) {
+	if d.limits == nil {
+		return b, nil
+	}
+	passed, err := d.limits.pass(ctx, b)
+	if passed == nil || err != nil {
+		b.Release()
+		return nil, err
+	}
+	return passed, nil
 }
 
 // accept gives each sink its batch, which may be nil.
@@ -108,6 +127,9 @@ func (d *Dispatcher) Resume(source string, start record.Cursor) ([]record.Cursor
 
 // Forget removes the positions of a source that will not come again.
 func (d *Dispatcher) Forget(source string) error {
+	if d.limits != nil {
+		d.limits.forget(source)
+	}
 	for _, sink := range d.sinks {
 		if err := sink.Forget(source); err != nil {
 			return err

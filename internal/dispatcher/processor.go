@@ -111,13 +111,15 @@ func (p *Processor) Accept(ctx context.Context, b *record.Batch) error {
 	if s.run == nil && len(s.outbox) == 0 {
 		return p.next.Accept(ctx, b)
 	}
+	if b, err = p.next.limited(ctx, b); b == nil || err != nil {
+		return err
+	}
 	defer b.Release()
 	if err := p.send(ctx, s); err != nil {
 		return err
 	}
 	if s.run == nil {
-		b.Retain(1)
-		return p.next.Accept(ctx, b)
+		return p.next.accept(ctx, func(int) *record.Batch { return b })
 	}
 	s.take(b)
 	return p.send(ctx, s)

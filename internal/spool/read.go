@@ -39,33 +39,31 @@ const maxReadFailures = 8
 func (s *Spool) Next() (*Entry, *record.Batch, [record.NumStreams]int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for {
-		seg := s.toRead()
-		if seg == nil {
-			return nil, nil, [record.NumStreams]int{}, nil
-		}
-		f, err := s.read(seg)
-		if err != nil {
-			seg.failures++
-			if seg.failures < maxReadFailures && !errors.Is(err, errDamaged) {
-				return nil, nil, [record.NumStreams]int{}, fmt.Errorf("read spool segment %q: %w", seg.path, err)
-			}
-			return nil, nil, [record.NumStreams]int{}, s.damage(seg, err.Error())
-		}
-		b, start, err := s.decoder.decode(s.buffer[frameSize:f.size()])
-		if err != nil {
-			// Whole, and yet not what an entry is. It is kept with its segment.
-			return nil, nil, start, s.damage(seg, err.Error())
-		}
-		e := &Entry{
-			first: f.first, records: uint64(f.records), off: seg.readOff, end: seg.readOff + f.size(), segment: seg,
-		}
-		s.move(seg, e.end, e.End())
-		seg.unread -= e.records
-		s.unread -= e.records
-		seg.pinned++
-		return e, b, start, nil
+	seg := s.toRead()
+	if seg == nil {
+		return nil, nil, [record.NumStreams]int{}, nil
 	}
+	f, err := s.read(seg)
+	if err != nil {
+		seg.failures++
+		if seg.failures < maxReadFailures && !errors.Is(err, errDamaged) {
+			return nil, nil, [record.NumStreams]int{}, fmt.Errorf("read spool segment %q: %w", seg.path, err)
+		}
+		return nil, nil, [record.NumStreams]int{}, s.damage(seg, err.Error())
+	}
+	b, start, err := s.decoder.decode(s.buffer[frameSize:f.size()])
+	if err != nil {
+		// Whole, and yet not what an entry is. It is kept with its segment.
+		return nil, nil, start, s.damage(seg, err.Error())
+	}
+	e := &Entry{
+		first: f.first, records: uint64(f.records), off: seg.readOff, end: seg.readOff + f.size(), segment: seg,
+	}
+	s.move(seg, e.end, e.End())
+	seg.unread -= e.records
+	s.unread -= e.records
+	seg.pinned++
+	return e, b, start, nil
 }
 
 // toRead returns the segment that the next unread entry is in, nil for none. It

@@ -13,8 +13,14 @@ import (
 )
 
 // Lines of every awkward shape arrive byte for byte, with and without a TTY,
-// followed live and read after the fact.
+// followed live and read after the fact, from files and over the API.
 func TestLineShapes(t *testing.T) {
+	for _, transport := range []string{"file", "api"} {
+		t.Run(transport, func(t *testing.T) { testLineShapes(t, transport) })
+	}
+}
+
+func testLineShapes(t *testing.T, transport string) {
 	engine := enginetest.New(t)
 	id := label(t)
 	const long = 3_000_000
@@ -52,7 +58,7 @@ func TestLineShapes(t *testing.T) {
 		_, err := s.container.Wait(time.Minute)
 		enginetest.Must(t, err)
 	}
-	a := agent.Start(t, agent.Options{Config: monitorConfig(id, "max_line_bytes: 1MiB")})
+	a := agent.Start(t, agent.Options{Config: monitorConfig(id, "transport: "+transport, "max_line_bytes: 1MiB")})
 	run()
 	for _, s := range sources {
 		_, err := s.container.Wait(time.Minute)

@@ -66,7 +66,7 @@ func (r *fileReader) read(t *rapid.T, stopped bool) {
 			}
 			return
 		case verdict == tail.Rest:
-			if gaps := r.fileLog.stats.gaps.Load(); gaps != 0 {
+			if gaps := r.stats.gaps.Load(); gaps != 0 {
 				t.Fatalf("%d suspected gaps", gaps)
 			}
 			return
@@ -78,11 +78,11 @@ func (r *fileReader) read(t *rapid.T, stopped bool) {
 // again begins again with a search.
 func (r *fileReader) again(t *rapid.T) {
 	stopped := r.stopped.Load()
-	if gaps := r.fileLog.stats.gaps.Load(); gaps != 0 {
+	if gaps := r.stats.gaps.Load(); gaps != 0 {
 		t.Fatalf("%d suspected gaps", gaps)
 	}
 	r.fileLog.reader.Close()
-	r.begin(t, r.fileLog.position, r.places, true)
+	r.begin(t, r.position, r.places, true)
 	r.stopped.Store(stopped)
 }
 

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"log_capturer/internal/health"
 	"log_capturer/internal/record"
 	"log_capturer/internal/tail"
 	"log_capturer/internal/testkit/fakeengine"
@@ -204,4 +205,68 @@ func TestChangeOver(t *testing.T) {
 			t.Errorf("%v changes to %s, want 24 or nearly", n, transport)
 		}
 	}
+}
+
+// TestForcedTransport has containers that can't be read in the way that is
+// forced, and one that can.
+func TestForcedTransport(t *testing.T) {
+	t.Parallel()
+	r, _ := newFileRig(t)
+	r.options.Transport, r.options.ReconcileInterval = TransportFile, 50*time.Millisecond
+	good, other := r.add(fakeengine.Config{}), r.add(fakeengine.Config{LogDriver: "local"})
+	good.say(record.Stdout, time.Now(), "a")
+	other.Append(fakeengine.Line(record.Stdout, time.Now(), "not read"))
+	r.start()
+	r.transport(good, TransportFile)
+	r.complete()
+	r.state(other, "error")
+	r.health(health.Degraded, other.Name(), "json-file")
+	r.unopened()
+	r.stop()
+	r.options.Transport = TransportAPI
+	r.start()
+	r.transport(good, TransportAPI)
+	r.transport(other, TransportAPI)
+	r.eventually("both say why", func() bool {
+		for _, c := range r.monitor.Containers() {
+			if c.TransportReason != "container_monitor.transport is api" {
+				return false
+			}
+		}
+		return true
+	})
+	good.say(record.Stderr, time.Now(), "b")
+	r.eventually("all is read", func() bool {
+		return len(r.recorder.got(0, good.ID(), record.Stderr)) == 1 && len(r.recorder.got(0, other.ID(), record.Stdout)) == 1
+	})
+}
+
+// TestFileStartAtEnd leaves out what was written before the agent was there, also
+// what had been rotated by then, and nothing else.
+func TestFileStartAtEnd(t *testing.T) {
+	t.Parallel()
+	r, _ := newFileRig(t)
+	r.options.StartAtEnd = true
+	c := r.add(fakeengine.Config{})
+	old := time.Now().Add(-time.Hour)
+	for range 3 {
+		c.Append(fakeengine.Line(record.Stdout, old, "old"), fakeengine.Line(record.Stderr, old, "old"))
+		c.RotateFile(5)
+	}
+	c.Append(fakeengine.Line(record.Stdout, old, "old"))
+	for range 3 {
+		r.start()
+		r.transport(c, TransportFile)
+		c.say(record.Stdout, time.Now(), "new")
+		r.complete()
+		c.RotateFile(5)
+		c.say(record.Stderr, time.Now(), "new")
+		r.complete()
+		r.healthy()
+		r.stop()
+		c.say(record.Stderr, time.Now(), "while the agent was down")
+	}
+	r.start()
+	r.complete()
+	r.healthy()
 }
