@@ -124,7 +124,7 @@ func runPipelineTest(cfg *config.Config, t *config.PipelineTest) (string, error)
 		if len(got) < len(t.Expect) {
 			expected = &t.Expect[len(got)]
 		}
-		got = append(got, comparable(e, expected, sinks))
+		got = append(got, compared(e, expected, sinks))
 	}, nil)
 	now := testStart
 	for i, line := range t.Input {
@@ -165,9 +165,9 @@ func runPipelineTest(cfg *config.Config, t *config.PipelineTest) (string, error)
 	return b.String(), nil
 }
 
-// comparable returns of an event what a test compares. A record that was not
+// compared returns of an event what a test compares. A record that was not
 // expected is shown whole.
-func comparable(e *pipeline.Event, expected *config.TestRecord, sinks []string) string {
+func compared(e *pipeline.Event, expected *config.TestRecord, sinks []string) string {
 	text, level := string(e.Line), e.Level.String()
 	at := time.Unix(0, e.Time).UTC().Format(time.RFC3339Nano)
 	r := &config.TestRecord{

@@ -38,7 +38,7 @@ func parseLogfmt(text string, into *fieldList) error {
 		}
 		i++ // '='
 		pairs++
-		v := Value{}
+		var v Value
 		if i < len(text) && text[i] == '"' {
 			unquoted, n := cutQuoted(text[i:])
 			if n == 0 {
