@@ -3,7 +3,7 @@
 # How long `make fuzz` runs each fuzz target.
 FUZZTIME ?= 30s
 
-.PHONY: all build test race lint vuln fuzz test-long test-victorialogs bench bench-vlagent ci clean
+.PHONY: all build test race lint vuln fuzz test-long test-victorialogs test-loki bench bench-vlagent ci clean
 
 all: build test lint
 
@@ -37,6 +37,9 @@ bench-vlagent: ## the same files through vlagent, which is built for it
 
 test-victorialogs: ## the sinks against a real VictoriaLogs
 	bash .ci/run victorialogs
+
+test-loki: ## the Loki sink against Loki itself, which takes minutes to build
+	bash .ci/run loki
 
 ci: ## all that CI does
 	bash .ci/run

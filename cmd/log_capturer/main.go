@@ -8,9 +8,10 @@ import (
 
 	"log_capturer/internal/app"
 	"log_capturer/internal/cli"
+	"log_capturer/internal/tools"
 )
 
 func main() {
 	env := cli.Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, LookupEnv: os.LookupEnv}
-	os.Exit(cli.Main(context.Background(), os.Args[1:], env, cli.Agent{Run: app.Run, Check: app.Check}))
+	os.Exit(cli.Main(context.Background(), os.Args[1:], env, cli.Agent{Run: app.Run, Check: app.Check, Tools: tools.All()}))
 }

@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -32,6 +33,7 @@ import (
 	"log_capturer/internal/livetail"
 	"log_capturer/internal/monitors/container"
 	"log_capturer/internal/monitors/file"
+	"log_capturer/internal/monitors/kafka"
 	"log_capturer/internal/positions"
 	"log_capturer/internal/selfwatch"
 	"log_capturer/internal/server"
@@ -46,13 +48,15 @@ type app struct {
 	host        string
 	started     time.Time
 	journal     *positions.Journal
-	deadLetters *deadletter.File
+	deadLetters *deadletter.Store
+	replayer    *deadletter.Replayer
 	sinks       []*sink
 	dispatcher  *dispatcher.Dispatcher
 	tail        *livetail.Hub
 	engine      *container.Docker
 	monitor     *container.Monitor
 	files       *file.Monitor
+	kafka       *kafka.Monitor
 	registry    *prometheus.Registry
 	server      *server.Server
 	reporters   []health.Reporter
@@ -63,6 +67,7 @@ type app struct {
 
 // Run runs the agent until ctx is done, or until it can't go on.
 func Run(ctx context.Context, cfg *config.Config, stdout io.Writer, logger *slog.Logger) error {
+	saveMemory()
 	a := newApp(cfg, stdout, logger)
 	defer a.close()
 	if err := a.make(); err != nil {
@@ -87,13 +92,20 @@ func (a *app) make() error {
 			return fmt.Errorf("find out the host's name (or set host in the configuration): %w", err)
 		}
 	}
+	if cfg.MemoryLimit > 0 && os.Getenv("GOMEMLIMIT") == "" {
+		// The windows keep to it by themselves; this makes the collector work
+		// harder before it is reached for another reason.
+		debug.SetMemoryLimit(int64(cfg.MemoryLimit) / 10 * 9)
+	}
 	if err = vfs.MakeDir(vfs.OS{}, cfg.DataDir, 0o750); err != nil {
 		return fmt.Errorf("make data_dir: %w", err)
 	}
 	if a.journal, err = positions.Open(filepath.Join(cfg.DataDir, "positions"), positions.Options{Logger: a.logger}); err != nil {
 		return err
 	}
-	if a.deadLetters, err = deadletter.Open(filepath.Join(cfg.DataDir, "dead-letters.jsonl")); err != nil {
+	if a.deadLetters, err = deadletter.OpenStore(filepath.Join(cfg.DataDir, DeadLettersDir), deadletter.Options{
+		MaxBytes: int64(cfg.DeadLetters.MaxBytes), MaxAge: time.Duration(cfg.DeadLetters.MaxAge), Logger: a.logger,
+	}); err != nil {
 		return err
 	}
 	for _, c := range cfg.Sinks {
@@ -105,11 +117,18 @@ func (a *app) make() error {
 	}
 	a.warnOfSpools()
 	deliveries := make([]*delivery.Delivery, 0, len(a.sinks))
+	targets := make([]deadletter.Target, 0, len(a.sinks))
 	for _, s := range a.sinks {
 		deliveries = append(deliveries, s.delivery)
+		targets = append(targets, s.delivery)
 	}
 	a.dispatcher = dispatcher.New(deliveries)
+	a.dispatcher.LimitSources(rate(cfg.Dispatcher.SourceRateLimit))
 	a.tail = livetail.New()
+	a.replayer, err = deadletter.NewReplayer(a.deadLetters, a.journal, delivery.CursorPrefix, targets, a.logger)
+	if err != nil {
+		return err
+	}
 	if cfg.ContainerMonitor.Enabled {
 		if err := a.makeMonitor(); err != nil {
 			return err
@@ -117,6 +136,11 @@ func (a *app) make() error {
 	}
 	if cfg.FileMonitor.Enabled && len(cfg.FileMonitor.Files) > 0 {
 		if err := a.makeFileMonitor(); err != nil {
+			return err
+		}
+	}
+	if cfg.KafkaSource.Enabled {
+		if err := a.makeKafkaSource(); err != nil {
 			return err
 		}
 	}
@@ -154,7 +178,7 @@ func (a *app) makeFileMonitor() error {
 		return fmt.Errorf("find data_dir: %w", err)
 	}
 	options := file.Options{
-		Dispatcher: a.dispatcher, Host: a.host, Own: own,
+		Dispatcher: tapped{a.dispatcher, a.tail}, Host: a.host, Own: own,
 		ScanInterval: time.Duration(c.ScanInterval), RotateWait: time.Duration(c.RotateWait),
 		MaxOpenFiles: c.MaxOpenFiles, MaxLineBytes: int(c.MaxLineBytes),
 		PositionRetention: time.Duration(c.PositionRetention),
@@ -190,11 +214,28 @@ func compileAll(texts []string, compile func(string) (*glob.Pattern, error)) ([]
 	return patterns, nil
 }
 
+func (a *app) makeKafkaSource() error {
+	c := a.config.KafkaSource
+	var err error
+	a.kafka, err = kafka.New(kafka.Options{
+		Client: kafkaClient(c.Brokers, c.Login), Topics: c.Topics, Group: c.Group,
+		StartAtEnd:     c.StartAt == config.StartAtEnd,
+		Messages:       kafka.Messages{Text: c.Format == "text", Time: c.TimeField, Line: c.LineField},
+		CommitInterval: time.Duration(c.CommitInterval), CustodyWait: time.Duration(c.CustodyWait),
+		Dispatcher: tapped{a.dispatcher, a.tail}, Logger: a.logger,
+	})
+	if err != nil {
+		return fmt.Errorf("make kafka_source: %w", err)
+	}
+	return nil
+}
+
 // knownSources returns the keys of all sources that have positions.
 func (a *app) knownSources() []string {
 	var keys []string
 	for key := range a.journal.All(delivery.CursorPrefix) {
-		if _, source, ok := strings.Cut(strings.TrimPrefix(key, delivery.CursorPrefix), "/"); ok {
+		_, source, ok := strings.Cut(strings.TrimPrefix(key, delivery.CursorPrefix), "/")
+		if ok && !strings.HasPrefix(source, deadletter.SourcePrefix) {
 			keys = append(keys, source)
 		}
 	}
@@ -206,7 +247,7 @@ func (a *app) makeServer() error {
 	a.makeWatcher()
 	a.registry = prometheus.NewRegistry()
 	reporters := []health.Reporter{a.journal, a.deadLetters, a.watcher}
-	a.registry.MustRegister(a.watcher, a.journal, a.deadLetters)
+	a.registry.MustRegister(a.dispatcher, a.watcher, a.journal, a.deadLetters)
 	for _, s := range a.sinks {
 		a.registry.MustRegister(s.delivery)
 		reporters = append(reporters, s.delivery)
@@ -225,6 +266,10 @@ func (a *app) makeServer() error {
 		a.registry.MustRegister(a.files)
 		reporters = append(reporters, a.files)
 	}
+	if a.kafka != nil {
+		a.registry.MustRegister(a.kafka)
+		reporters = append(reporters, a.kafka)
+	}
 	a.reporters = reporters
 	listen := func(l config.Listener) string {
 		if !l.Enabled {
@@ -236,7 +281,7 @@ func (a *app) makeServer() error {
 	a.server, err = server.New(server.Options{
 		API: listen(cfg.Server), Metrics: listen(cfg.Metrics), Pprof: listen(cfg.Pprof),
 		Registry: a.registry, Reporters: reporters, Ready: a.ready,
-		Status: a.status, Containers: a.containers, Files: a.listFiles, Tail: a.tail, Logger: a.logger,
+		Status: a.status, Containers: a.containers, Files: a.listFiles, Tail: a.tail, DeadLetters: letters{a}, Logger: a.logger,
 		Leaks: func() any { return a.watcher.Leaks() }, SupportBundle: a.supportBundle,
 		Positions: func() (cursors.Export, error) { return cursors.Take(a.journal) },
 	})
@@ -254,12 +299,17 @@ func (a *app) run(ctx context.Context) error {
 	for _, s := range a.sinks {
 		sinks.Go("delivery", s.delivery.Run)
 	}
+	keeping.Go("dead_letters", a.deadLetters.Run)
 	sources := lifetime.NewGroup(ctx)
+	sources.Go("dead_letters", a.replayer.Run)
 	if a.monitor != nil {
 		sources.Go("container_monitor", a.monitor.Run)
 	}
 	if a.files != nil {
 		sources.Go("file_monitor", a.files.Run)
+	}
+	if a.kafka != nil {
+		sources.Go("kafka_source", a.kafka.Run)
 	}
 
 	var err error

@@ -32,6 +32,7 @@ func configured(t *testing.T) *config.Config {
 data_dir: %s
 container_monitor: {docker_host: "unix://%s/no.sock"}
 file_monitor: {files: [{include: ["%s/*.log"]}]}
+kafka_source: {enabled: true, brokers: ["127.0.0.1:1"], topics: [logs], custody_wait: 10ms}
 sinks:
   - {type: local_file, name: all}
   - {type: local_file, name: errors, path: "{data_dir}/streams/{stream}.log"}
@@ -120,7 +121,8 @@ func TestMetrics(t *testing.T) {
 	// These appear with the first attempt, the first refusal, and after the
 	// warm-up.
 	err = archtest.CheckMetricsDoc(string(doc), a.registry, "log_capturer_delivery_attempts_total", "log_capturer_records_refused_total",
-		"log_capturer_goroutine_growth", "log_capturer_open_fd_growth", "log_capturer_memory_growth_bytes")
+		"log_capturer_goroutine_growth", "log_capturer_open_fd_growth", "log_capturer_memory_growth_bytes",
+		"log_capturer_dead_letters", "log_capturer_dead_letters_given_up_total")
 	if err != nil {
 		t.Error(err)
 	}

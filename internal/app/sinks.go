@@ -14,6 +14,8 @@ import (
 	"log_capturer/internal/health"
 	"log_capturer/internal/httpclient"
 	"log_capturer/internal/jsondoc"
+	"log_capturer/internal/kafkaclient"
+	"log_capturer/internal/limit"
 	"log_capturer/internal/sinks/elasticsearch"
 	"log_capturer/internal/sinks/httpjson"
 	"log_capturer/internal/sinks/kafka"
@@ -89,10 +91,12 @@ func (a *app) makeSink(c config.Sink) (*sink, error) {
 		target, s.close = bulk, bulk.Close
 	case config.TypeKafka:
 		k := c.Kafka
+		client := kafkaClient(k.Brokers, k.Login)
+		client.RequestTimeout = time.Duration(k.RequestTimeout)
 		produce, err := kafka.New(kafka.Options{
-			Brokers: k.Brokers, Topic: k.Topic, Key: k.Key, Text: k.Format == "text", Documents: documents(k.Documents),
+			Client: client, Topic: k.Topic, Key: k.Key, Text: k.Format == "text", Documents: documents(k.Documents),
 			Compression: k.Compression, MaxMessageBytes: int(k.MaxMessageBytes), CreateTopics: k.CreateTopics,
-			RequestTimeout: time.Duration(k.RequestTimeout), SASL: kafkaSASL(k.Login), TLS: kafkaTLS(k.Login), Logger: logger,
+			Logger: logger,
 		})
 		if err != nil {
 			return nil, err
@@ -145,10 +149,10 @@ func (a *app) makeSink(c config.Sink) (*sink, error) {
 	d := c.Delivery
 	s.delivery = delivery.New(delivery.Options{
 		Name: c.Name, Sink: target, Journal: a.journal, DeadLetters: a.deadLetters,
-		WindowBytes: int64(a.config.Dispatcher.WindowBytes), Concurrency: d.Concurrency,
+		WindowBytes: int64(a.config.WindowBytes()), Concurrency: d.Concurrency,
 		BatchBytes: int(d.BatchBytes), BatchRecords: d.BatchRecords, Linger: time.Duration(d.Linger),
 		Timeout: time.Duration(d.Timeout), MinBackoff: time.Duration(d.MinBackoff), MaxBackoff: time.Duration(d.MaxBackoff),
-		Logger: a.logger,
+		Limit: rate(c.RateLimit), Logger: a.logger,
 	})
 	if err := a.useSpool(s); err != nil {
 		s.close()
@@ -162,25 +166,20 @@ func documents(d config.Documents) jsondoc.Options {
 	return jsondoc.Options{Time: d.TimeField, Line: d.LineField, ID: d.IDField, Fields: d.Fields}
 }
 
-// kafkaSASL maps a login at a broker, nil for none.
-func kafkaSASL(l config.KafkaLogin) *kafka.SASL {
-	if l.SASL.Mechanism == "none" {
-		return nil
+// kafkaClient maps how brokers are reached.
+func kafkaClient(brokers []string, l config.KafkaLogin) kafkaclient.Options {
+	o := kafkaclient.Options{Brokers: brokers}
+	if l.SASL.Mechanism != "none" {
+		o.SASL = &kafkaclient.SASL{Mechanism: l.SASL.Mechanism, Username: l.SASL.Username, PasswordFile: l.SASL.PasswordFile}
+		if o.SASL.PasswordFile == "" {
+			o.SASL.Password = l.SASL.Password.Reveal()
+		}
 	}
-	s := &kafka.SASL{Mechanism: l.SASL.Mechanism, Username: l.SASL.Username, PasswordFile: l.SASL.PasswordFile}
-	if s.PasswordFile == "" {
-		s.Password = l.SASL.Password.Reveal()
+	if l.UseTLS {
+		t := httpclient.TLS(l.TLS)
+		o.TLS = &t
 	}
-	return s
-}
-
-// kafkaTLS maps how connections to brokers are secured, nil for not at all.
-func kafkaTLS(l config.KafkaLogin) *httpclient.TLS {
-	if !l.UseTLS {
-		return nil
-	}
-	t := httpclient.TLS(l.TLS)
-	return &t
+	return o
 }
 
 // withToken sets a token that has a scheme of its own, where there is one.
@@ -193,8 +192,15 @@ func withToken(o *httpclient.Options, scheme string, token config.Secret, file s
 	}
 }
 
+// rate maps a limit.
+func rate(l config.RateLimit) limit.Rate {
+	return limit.Rate{
+		Records: float64(l.RecordsPerSecond), Bytes: float64(l.BytesPerSecond), Drop: l.WhenExceeded == "drop",
+	}
+}
+
 // spoolDir returns the directory of all spools.
-func (a *app) spoolDir() string { return filepath.Join(a.config.DataDir, "spool") }
+func (a *app) spoolDir() string { return filepath.Join(a.config.DataDir, SpoolDir) }
 
 // useSpool gives the sink its spool: if one is configured, or if one that was
 // turned off still holds something.

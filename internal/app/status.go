@@ -46,6 +46,9 @@ func (a *app) greet(w io.Writer) {
 			say("  captures  files %s", strings.Join(set.Include, ", "))
 		}
 	}
+	if a.kafka != nil {
+		say("  reads     topics %s of %s", strings.Join(a.config.KafkaSource.Topics, ", "), strings.Join(a.config.KafkaSource.Brokers, ", "))
+	}
 	for _, s := range a.sinks {
 		say("  delivers  %s: %s", s.config.Name, destination(s.config, a.config.DataDir))
 	}
@@ -120,6 +123,7 @@ func (a *app) status() server.Status {
 			Name: sink.config.Name, Type: sink.config.Type,
 			Accepted: accounts.Accepted, Acknowledged: accounts.Acknowledged,
 			DeadLettered: accounts.DeadLettered, InMemory: accounts.InMemory,
+			Spooled: accounts.Spooled, Dropped: accounts.Dropped,
 			QueueBytes: load.Bytes, QueueCapacityBytes: load.Capacity, FailedAttempts: load.FailedAttempts,
 		})
 	}

@@ -22,7 +22,7 @@ type importRule struct {
 }
 
 // wiring are the packages that know the others.
-var wiring = []string{"cmd", "internal/app", "internal/cli"}
+var wiring = []string{"cmd", "internal/app", "internal/cli", "internal/tools"}
 
 // above are the packages that no part of a line's way may know.
 var above = append([]string{"internal/config", "internal/server"}, wiring...)
@@ -35,7 +35,7 @@ var importRules = []importRule{
 	},
 	{
 		packages: []string{"internal/cli"},
-		only:     []string{"internal/config", "internal/client", "internal/server", "internal/lifetime", "internal/cursors"},
+		only:     []string{"internal/config", "internal/client", "internal/server", "internal/lifetime", "internal/cursors", "internal/promtail"},
 		why:      "the commands read the config, ask a running agent, and get what runs as a function",
 	},
 	{
@@ -44,9 +44,19 @@ var importRules = []importRule{
 		why:      "it knows the agent by its API alone",
 	},
 	{
+		packages: []string{"internal/promtail"},
+		only:     []string{},
+		why:      "it knows another program's configuration, and of ours only what the reference says",
+	},
+	{
 		packages: []string{"cmd"},
-		only:     []string{"internal/cli", "internal/app"},
+		only:     []string{"internal/cli", "internal/app", "internal/tools"},
 		why:      "main joins the commands with the app, and nothing else",
+	},
+	{
+		packages: []string{"internal/tools"},
+		only:     []string{"internal/cli", "internal/config", "internal/record", "internal/spool", "internal/vfs"},
+		why:      "the tools look at what the agent keeps, and ask the rest of its API",
 	},
 	{
 		packages:  []string{"internal/monitors"},
@@ -60,10 +70,11 @@ var importRules = []importRule{
 	},
 	{
 		packages: []string{
-			"internal/delivery", "internal/dispatcher", "internal/queue", "internal/spool", "internal/deadletter",
+			"internal/delivery", "internal/dispatcher", "internal/queue", "internal/spool", "internal/limit", "internal/deadletter",
 			"internal/positions", "internal/framing", "internal/pipeline", "internal/tail",
 			"internal/httpclient", "internal/template", "internal/selfwatch", "internal/jsondoc",
 			"internal/identity", "internal/sourcecache", "internal/livetail", "internal/glob", "internal/cursors",
+			"internal/kafkaclient",
 		},
 		forbidden: append([]string{"internal/monitors", "internal/sinks"}, above...),
 		why:       "only app knows all",

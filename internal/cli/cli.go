@@ -52,7 +52,28 @@ type RunFunc func(ctx context.Context, cfg *config.Config, stdout io.Writer, log
 type Agent struct {
 	Run   RunFunc
 	Check CheckFunc
+	// Tools are further commands.
+	Tools []Tool
 }
+
+// Tool is a further command. What it does is given to Main from outside.
+type Tool struct {
+	Name, Summary, Usage string
+	// Run carries out the command with what follows its name. An error that is
+	// a UsageError is shown with Usage.
+	Run func(ctx context.Context, env Env, args []string) error
+}
+
+// UsageError says that the command line is wrong.
+type UsageError string
+
+func (e UsageError) Error() string { return string(e) }
+
+// ConfigError says that the configuration is invalid, or cannot be read.
+type ConfigError struct{ Err error }
+
+func (e ConfigError) Error() string { return e.Err.Error() }
+func (e ConfigError) Unwrap() error { return e.Err }
 
 // command is one of the words that may follow the program's name.
 type command struct {
@@ -66,22 +87,48 @@ type call struct {
 	command *command
 	args    []string
 	agent   Agent
+	// all are the commands that there are.
+	all []*command
 }
 
 // commands are all commands, in the order in which they are listed.
-func commands() []*command {
-	return []*command{
+func commands(tools []Tool) []*command {
+	all := []*command{
 		{"run", "capture logs until told to stop", runUsage, runAgent},
 		{"validate", "check a configuration", validateUsage, validate},
 		{"tail", "show lines as a running agent accepts them", tailUsage, tail},
 		{"top", "show what a running agent does, and keep that up to date", topUsage, top},
 		{"containers", "list what a running agent knows of the containers", containersUsage, containers},
 		{"positions", "show or change how far an agent has come", positionsUsage, positionsCommand},
-		{"config", "print the configuration that is in effect", configUsage, configure},
+		{"config", "print the configuration that is in effect, or convert one", configUsage, configure},
 		{"completion", "print a script that makes a shell complete all this", completionUsage, completion},
-		{"version", "print the version", versionUsage, version},
-		{"help", "print this text, or that of a command", helpUsage, help},
 	}
+	for _, t := range tools {
+		all = append(all, &command{t.Name, t.Summary, t.Usage, func(ctx context.Context, c *call) int { return c.useTool(ctx, t) }})
+	}
+	return append(all,
+		&command{"version", "print the version", versionUsage, version},
+		&command{"help", "print this text, or that of a command", helpUsage, help})
+}
+
+// useTool carries out a tool's command.
+func (c *call) useTool(ctx context.Context, t Tool) int {
+	err := t.Run(ctx, c.Env, c.args)
+	usage, wrong := errors.AsType[UsageError](err)
+	invalid, isInvalid := errors.AsType[ConfigError](err)
+	switch {
+	case err == nil:
+		return ExitOK
+	case errors.Is(err, flag.ErrHelp):
+		fmt.Fprint(c.Stdout, c.command.usage)
+		return ExitOK
+	case wrong:
+		return c.usageError("%s", string(usage))
+	case isInvalid:
+		return c.configError(invalid.Err)
+	}
+	fmt.Fprintf(c.Stderr, "log_capturer: %v\n", err)
+	return ExitFailure
 }
 
 // Main carries out the command line args, which begin after the program's name,
@@ -97,29 +144,28 @@ func Main(ctx context.Context, args []string, env Env, agent Agent) int {
 	case !strings.HasPrefix(args[0], "-"):
 		name, args = args[0], args[1:]
 	}
-	c := &call{Env: env, args: args, agent: agent}
+	c := &call{Env: env, args: args, agent: agent, all: commands(agent.Tools)}
 	if name == completeCommand {
 		return complete(ctx, c)
 	}
-	if c.command = find(name); c.command == nil {
+	if c.command = c.find(name); c.command == nil {
 		return c.unknownCommand(name)
 	}
 	return c.command.run(ctx, c)
 }
 
 // find returns the command of a name, or nil.
-func find(name string) *command {
-	all := commands()
-	i := slices.IndexFunc(all, func(c *command) bool { return c.name == name })
+func (c *call) find(name string) *command {
+	i := slices.IndexFunc(c.all, func(command *command) bool { return command.name == name })
 	if i < 0 {
 		return nil
 	}
-	return all[i]
+	return c.all[i]
 }
 
 func (c *call) unknownCommand(name string) int {
 	var names []string
-	for _, command := range commands() {
+	for _, command := range c.all {
 		names = append(names, command.name)
 	}
 	message := fmt.Sprintf("unknown command %q", name)

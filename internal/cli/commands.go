@@ -115,7 +115,7 @@ func help(_ context.Context, c *call) int {
 		return c.usageError("unexpected argument %q", c.args[1])
 	}
 	if len(c.args) == 1 {
-		about := find(c.args[0])
+		about := c.find(c.args[0])
 		if about == nil {
 			return c.unknownCommand(c.args[0])
 		}
@@ -123,8 +123,8 @@ func help(_ context.Context, c *call) int {
 		return ExitOK
 	}
 	var list strings.Builder
-	for _, command := range commands() {
-		fmt.Fprintf(&list, "  %-11s %s\n", command.name, command.summary)
+	for _, command := range c.all {
+		fmt.Fprintf(&list, "  %-12s %s\n", command.name, command.summary)
 	}
 	fmt.Fprintf(c.Stdout, usage, list.String())
 	return ExitOK

@@ -59,21 +59,25 @@ const completeCommand = "__complete"
 const completeFile = ":file"
 
 // completeTimeout bounds what a running agent may take to answer, so that a key
-// never hangs.
-const completeTimeout = time.Second
+// does not hang for long.
+const completeTimeout = 5 * time.Second
 
 // subcommands are the words that may follow a command which has commands of its
 // own.
 var subcommands = map[string][]string{
-	"config":     {"print"},
-	"positions":  {"show", "export", "import", "reset"},
-	"completion": {"bash", "zsh", "fish"},
+	"config":       {"print", "convert"},
+	"positions":    {"show", "export", "import", "reset"},
+	"completion":   {"bash", "zsh", "fish"},
+	"spool":        {"list", "check", "dump"},
+	"dead-letters": {"list", "show", "replay", "purge"},
 }
 
 // values are what may follow a flag.
 var values = map[string][]string{
 	"--config":   {completeFile},
 	"--data-dir": {completeFile},
+	"--output":   {completeFile},
+	"--from":     {"promtail"},
 	"--to":       {"new", "beginning"},
 	"--state":    states,
 	"--stream":   {"stdout", "stderr"},
@@ -121,9 +125,9 @@ func complete(ctx context.Context, c *call) int {
 // candidates returns what may stand in the place of the last word.
 func (c *call) candidates(ctx context.Context, words []string) []candidate {
 	before, current := words[:len(words)-1], words[len(words)-1]
-	about := find("run")
+	about := c.find("run")
 	if len(before) > 0 && !strings.HasPrefix(before[0], "-") {
-		if about = find(before[0]); about == nil {
+		if about = c.find(before[0]); about == nil {
 			return nil
 		}
 	}
@@ -147,7 +151,7 @@ func (c *call) candidates(ctx context.Context, words []string) []candidate {
 		return list
 	case len(before) == 0:
 		var list []candidate
-		for _, command := range commands() {
+		for _, command := range c.all {
 			list = append(list, candidate{command.name, command.summary})
 		}
 		return list
@@ -155,6 +159,8 @@ func (c *call) candidates(ctx context.Context, words []string) []candidate {
 		return plainCandidates(subcommands[about.name])
 	case about.name == "help" && len(before) == 1:
 		return c.candidates(ctx, []string{current})
+	case about.name == "config" && before[1] == "convert", about.name == "positions" && before[1] == "import":
+		return plainCandidates([]string{completeFile})
 	case about.name == "tail":
 		return c.containerNames(ctx, before)
 	}

@@ -137,11 +137,11 @@ next:
 		if b[0] != 0x1b {
 			r, n := utf8.DecodeRune(b)
 			b = b[n:]
-			switch {
-			case r == utf8.RuneError:
-			case r == '\n':
+			switch r {
+			case utf8.RuneError:
+			case '\n':
 				keys = append(keys, keyEnter)
-			case r == '\b':
+			case '\b':
 				keys = append(keys, keyBackspace)
 			default:
 				keys = append(keys, key(r))

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"flag"
 	"fmt"
@@ -14,15 +15,15 @@ import (
 	"log_capturer/internal/server"
 )
 
-const tailUsage = `Usage: log_capturer tail [CONTAINER...] [FLAGS]
+const tailUsage = `Usage: log_capturer tail [SOURCE...] [FLAGS]
 
 Shows lines as a running agent accepts them, from now on, until it is
-interrupted. CONTAINER is a pattern of names (* stands for any text) or the
-beginning of an id, of at least four digits; without one all containers are
-shown.
+interrupted. SOURCE is a pattern of containers' names, of files' paths or of
+files' names (* stands for any text without a slash), or the beginning of a
+container's id, of at least four digits; without one everything is shown.
 
-A line begins with its time and its container, then "|" for stdout or "!" for
-stderr. Tailing never slows the agent down: when this program, or who reads its
+A line begins with its time and its container or file, then "|" for stdout or
+"!" for stderr. Tailing never slows the agent down: when this program, or who reads its
 output, is too slow, lines are skipped, and how many is said on standard error.
 
   --stream STREAM   only stdout or stderr
@@ -66,7 +67,7 @@ func tail(ctx context.Context, c *call) int {
 	default:
 		return c.usageError("--color is auto, always or never, not %q", color)
 	}
-	filter.Containers = patterns
+	filter.Sources = patterns
 	agent, code, ok := c.connect(where)
 	if !ok {
 		return code
@@ -151,13 +152,14 @@ func (p *tailPrinter) printText(line server.TailLine) error {
 	if line.Stream == "stderr" {
 		mark = "!"
 	}
-	prefix := fmt.Sprintf("%s %s %s", line.Time.Local().Format("15:04:05.000"), printable(line.Container), mark)
+	from := cmp.Or(line.Container, line.File)
+	prefix := fmt.Sprintf("%s %s %s", line.Time.Local().Format("15:04:05.000"), printable(from), mark)
 	if !p.color {
 		_, err := fmt.Fprintf(p.out, "%s %s\n", prefix, text)
 		return err
 	}
 	h := fnv.New32a()
-	_, _ = io.WriteString(h, line.Container) // never fails
+	_, _ = io.WriteString(h, from) // never fails
 	color := containerColors[h.Sum32()%uint32(len(containerColors))]
 	if line.Stream == "stderr" {
 		text = "\x1b[31m" + text + "\x1b[0m"

@@ -22,7 +22,7 @@ func twoSamples() (first, second sample) {
 			Version: "v1.2.3", Host: "h1", PID: 7, UptimeSeconds: 3661,
 			Sinks: []server.Sink{
 				{Name: "files", Type: "local_file", Acknowledged: 1000, QueueCapacityBytes: 16 << 20},
-				{Name: "main", Type: "loki", Acknowledged: 500, InMemory: 10, QueueBytes: 4 << 20, QueueCapacityBytes: 16 << 20},
+				{Name: "main", Type: "loki", Acknowledged: 500, InMemory: 10, Spooled: 20000, QueueBytes: 4 << 20, QueueCapacityBytes: 16 << 20},
 			},
 			Process: server.Process{Goroutines: 40, OpenFDs: 20, ResidentBytes: 30 << 20, CPUSeconds: 5},
 		},
@@ -69,9 +69,9 @@ goroutines 40   open files 20   memory 30.0MiB   cpu 25.0%
 containers 4: 2 reading, 1 stopped, 1 error   leases 1   15.0k lines/s   1.4MiB/s
   sink/main is degraded: failing for 2s
 
-SINK                           TYPE           RECORDS/S   WAITING      QUEUE   FULL   RECORDS  FAILED  DEAD
-files                          local_file         15.0k         0         0B     0%     31.0k       0     0
-main                           loki                   0        10     4.0MiB    25%       500       3     0
+SINK                           TYPE           RECORDS/S   WAITING      QUEUE   FULL  SPOOLED   RECORDS  FAILED  DEAD
+files                          local_file         15.0k         0         0B     0%        0     31.0k       0     0
+main                           loki                   0        10     4.0MiB    25%    20.0k       500       3     0
 
 NAME                           STATE      VIA  LEASE      LAG   LINES/S    BYTES/S     LINES  GAPS  REASON
 web                            reading    file -            -     15.0k     1.4MiB     30.0k     0
@@ -165,7 +165,7 @@ func TestTopFits(t *testing.T) {
 	v := newTopView(first)
 	v.add(second)
 	press(v, 'n')
-	for width := range 150 {
+	for _, width := range []int{0, 1, 2, 10, 40, 80, 120, 150} {
 		for height := 1; height < 40; height++ {
 			v.width, v.height = width, height
 			lines := v.lines()

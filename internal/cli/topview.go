@@ -250,7 +250,7 @@ func (v *topView) head() []string {
 			lines = append(lines, v.style(styleBad, v.fit(fmt.Sprintf("  %s is %s: %s", c.Name, c.Status, printable(c.Reason)))))
 		}
 	}
-	lines = append(lines, "", v.style(styleHead, v.fit(sinkLine("SINK", "TYPE", "RECORDS/S", "WAITING", "QUEUE", "FULL", "RECORDS", "FAILED", "DEAD"))))
+	lines = append(lines, "", v.style(styleHead, v.fit(sinkLine("SINK", "TYPE", "RECORDS/S", "WAITING", "QUEUE", "FULL", "SPOOLED", "RECORDS", "FAILED", "DEAD"))))
 	before := map[string]server.Sink{}
 	for _, sink := range v.previous.status.Sinks {
 		before[sink.Name] = sink
@@ -262,15 +262,15 @@ func (v *topView) head() []string {
 		}
 		lines = append(lines, v.fit(sinkLine(printable(sink.Name), sink.Type,
 			count(rate(before[sink.Name].Acknowledged, sink.Acknowledged, seconds)), count(float64(sink.InMemory)),
-			bytesText(float64(sink.QueueBytes)), fmt.Sprintf("%.0f%%", full),
+			bytesText(float64(sink.QueueBytes)), fmt.Sprintf("%.0f%%", full), count(float64(sink.Spooled)),
 			count(float64(sink.Acknowledged)), count(float64(sink.FailedAttempts)), count(float64(sink.DeadLettered)))))
 	}
 	return append(lines, "")
 }
 
 // sinkLine lays out a line of the sinks' table.
-func sinkLine(name, typ, rate, waiting, queue, full, total, failed, dead string) string {
-	return fmt.Sprintf("%-30s %-14s %9s %9s %10s %6s %9s %7s %5s", cut(name, 30), typ, rate, waiting, queue, full, total, failed, dead)
+func sinkLine(name, typ, rate, waiting, queue, full, spooled, total, failed, dead string) string {
+	return fmt.Sprintf("%-30s %-14s %9s %9s %10s %6s %8s %9s %7s %5s", cut(name, 30), typ, rate, waiting, queue, full, spooled, total, failed, dead)
 }
 
 // totals sums up the containers.

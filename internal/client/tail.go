@@ -16,8 +16,8 @@ import (
 
 // TailFilter says which records are wanted. The zero value wants all.
 type TailFilter struct {
-	// Containers are patterns of names, or beginnings of ids.
-	Containers []string
+	// Sources are patterns of names of containers and files, or beginnings of ids.
+	Sources []string
 	// Stream is stdout or stderr.
 	Stream string
 	// Text and Regexp are what a line has to hold.
@@ -35,15 +35,15 @@ type Tail struct {
 // caller closes it.
 func (c *Client) Tail(ctx context.Context, f TailFilter) (*Tail, error) {
 	query := url.Values{}
-	for _, pattern := range f.Containers {
-		query.Add("container", pattern)
+	for _, pattern := range f.Sources {
+		query.Add("source", pattern)
 	}
 	for key, value := range map[string]string{"stream": f.Stream, "text": f.Text, "regexp": f.Regexp} {
 		if value != "" {
 			query.Set(key, value)
 		}
 	}
-	resp, err := c.do(ctx, http.MethodGet, "/api/v1/tail", query)
+	resp, err := c.do(ctx, http.MethodGet, "/api/v1/tail", query) //nolint:bodyclose // Tail.Close does
 	if err != nil {
 		return nil, err
 	}

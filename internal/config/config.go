@@ -25,17 +25,25 @@ type Config struct {
 	DataDir string `yaml:"data_dir"`
 	// The name of this machine in every record. Empty means its hostname.
 	Host string `yaml:"host"`
+	// The most memory that the agent takes, whatever its destinations do. The
+	// windows of the sinks are made smaller for it where they have to be. 0 sets
+	// no limit beyond theirs.
+	MemoryLimit ByteSize `yaml:"memory_limit" min:"0"`
 	// The agent's own log, written to standard error.
 	Log Log `yaml:"log"`
 	// How containers are found and read.
 	ContainerMonitor ContainerMonitor `yaml:"container_monitor"`
 	// How plain files are found and read.
 	FileMonitor FileMonitor `yaml:"file_monitor"`
+	// How records are read from Kafka.
+	KafkaSource KafkaSource `yaml:"kafka_source"`
 	// What lies between the monitors and the sinks.
 	Dispatcher Dispatcher `yaml:"dispatcher"`
 	// The destinations. Every record goes to each of them. Without this key
 	// there is one, of type `local_file`.
 	Sinks []Sink `yaml:"sinks"`
+	// Records that a destination refused for good.
+	DeadLetters DeadLetters `yaml:"dead_letters"`
 	// The API and the status page.
 	Server Listener `yaml:"server"`
 	// The Prometheus metrics, at `/metrics`.
@@ -125,6 +133,37 @@ type Dispatcher struct {
 	WindowBytes ByteSize `yaml:"window_bytes" min:"64KiB" max:"1TiB"`
 	// How long the sinks may go on delivering after the agent was told to stop.
 	ShutdownTimeout Duration `yaml:"shutdown_timeout" min:"0s"`
+	// How much each container, and each file, may bring in a second.
+	SourceRateLimit RateLimit `yaml:"source_rate_limit"`
+}
+
+// DeadLetters is the section of what destinations refused for good.
+type DeadLetters struct {
+	// The most bytes that they take up on disk, in `{data_dir}/dead-letters`. The
+	// oldest are deleted for it, and counted. 0 turns this off.
+	MaxBytes ByteSize `yaml:"max_bytes" min:"0"`
+	// The age at which they are deleted, and counted. 0 turns this off.
+	MaxAge Duration `yaml:"max_age" min:"0s"`
+}
+
+// What the agent takes besides what it holds for sinks, in bytes: its code and
+// tables, and the logs that it is reading.
+const baseMemory = 16 * mib
+
+// WindowBytes returns the memory for each sink's undelivered records:
+// dispatcher.window_bytes, or less where memory_limit asks for it. Half of that
+// limit is left to the garbage collector, which lets the heap grow to twice what
+// is in use. Of the other half the base and the requests under way are taken off,
+// twice the size of each, and the sinks share the rest.
+func (c *Config) WindowBytes() ByteSize {
+	if c.MemoryLimit == 0 || len(c.Sinks) == 0 {
+		return c.Dispatcher.WindowBytes
+	}
+	left := int64(c.MemoryLimit)/2 - int64(baseMemory)
+	for _, s := range c.Sinks {
+		left -= 2 * int64(s.Delivery.Concurrency) * int64(s.Delivery.BatchBytes)
+	}
+	return min(c.Dispatcher.WindowBytes, ByteSize(max(0, left/int64(len(c.Sinks)))))
 }
 
 // Listener is a section that opens a port.

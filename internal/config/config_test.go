@@ -94,6 +94,7 @@ func TestMarshalParsesBack(t *testing.T) {
 		f.Names, f.Images, f.Labels = []string{}, []string{}, []string{}
 	}
 	want.FileMonitor.Files = []FileSet{}
+	want.KafkaSource.Brokers, want.KafkaSource.Topics = []string{}, []string{}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v\nwant %+v", got, want)
 	}
@@ -234,4 +235,26 @@ func TestLoad(t *testing.T) {
 	if _, err = Load(path, environment()); err == nil || !strings.Contains(err.Error(), "is longer than 1MiB") {
 		t.Errorf("got %v, want that the file is too long", err)
 	}
+}
+
+// The windows shrink with memory_limit, and not below it.
+func TestWindowBytes(t *testing.T) {
+	f := func(limit, want ByteSize, sinks int) {
+		t.Helper()
+		c := Default()
+		c.MemoryLimit, c.Sinks = limit, nil
+		for range sinks {
+			c.Sinks = append(c.Sinks, defaultSink(TypeLoki))
+		}
+		if got := c.WindowBytes(); got != want {
+			t.Errorf("%s for %d sinks: windows of %s, want %s", limit, sinks, got, want)
+		}
+	}
+	f(0, 16*mib, 1)
+	f(1024*mib, 16*mib, 4)
+	f(128*mib, 16*mib, 2) // (64 - 16 - 2*8) / 2
+	f(96*mib, 8*mib, 2)   // (48 - 16 - 2*8) / 2
+	f(64*mib, 8*mib, 1)   // 32 - 16 - 8
+	f(64*mib, 0, 2)       // nothing is left
+	f(16*mib, 0, 1)       // less than the base
 }

@@ -32,9 +32,19 @@ func Default() *Config {
 			MaxLineBytes:      mib,
 			PositionRetention: Duration(24 * time.Hour),
 		},
+		KafkaSource: KafkaSource{
+			Group: "log_capturer", StartAt: "beginning", Format: "json", TimeField: "time", LineField: "line",
+			CommitInterval: Duration(time.Second), CustodyWait: Duration(5 * time.Second),
+			Login: KafkaLogin{SASL: SASL{Mechanism: "none"}},
+		},
 		Dispatcher: Dispatcher{
 			WindowBytes:     16 * mib,
 			ShutdownTimeout: Duration(30 * time.Second),
+			SourceRateLimit: RateLimit{WhenExceeded: "block"},
+		},
+		DeadLetters: DeadLetters{
+			MaxBytes: 256 * mib,
+			MaxAge:   Duration(30 * 24 * time.Hour),
 		},
 		Sinks:   []Sink{defaultSink(TypeLocalFile)},
 		Server:  Listener{Enabled: true, Listen: "127.0.0.1:8401"},
@@ -61,7 +71,8 @@ func defaultSink(typ string) Sink {
 			MinBackoff:   Duration(500 * time.Millisecond),
 			MaxBackoff:   Duration(30 * time.Second),
 		},
-		Spool: Spool{WhenFull: "block"},
+		Spool:     Spool{WhenFull: "block"},
+		RateLimit: RateLimit{WhenExceeded: "block"},
 	}
 	switch typ {
 	case TypeLocalFile:
@@ -104,6 +115,7 @@ func defaultSink(typ string) Sink {
 				"docker.compose.project": "{compose_project}",
 				"docker.compose.service": "{compose_service}",
 				"host.name":              "{host}",
+				"log.file.path":          "{file_path}",
 				"log.iostream":           "{stream}",
 			}},
 		}
@@ -125,7 +137,7 @@ func defaultSink(typ string) Sink {
 			Endpoint:     "event",
 			PollInterval: Duration(time.Second),
 			Host:         "{host}",
-			Source:       "{container_name}",
+			Source:       "{source}",
 			SourceType:   "docker",
 			Fields: map[string]string{
 				"container_id":    "{container_id}",
@@ -144,6 +156,7 @@ func defaultSink(typ string) Sink {
 				"container.name":         "{container_name}",
 				"container.image.name":   "{image}",
 				"host.name":              "{host}",
+				"log.file.path":          "{file_path}",
 				"docker.compose.project": "{compose_project}",
 				"docker.compose.service": "{compose_service}",
 			},
@@ -163,7 +176,7 @@ func defaultSink(typ string) Sink {
 // names of its own.
 func defaultDocuments() Documents {
 	d := Documents{TimeField: "time", LineField: "line", Fields: map[string]string{}}
-	for _, name := range []string{"container_id", "container_name", "image", "compose_project", "compose_service", "host", "stream"} {
+	for _, name := range []string{"container_id", "container_name", "image", "compose_project", "compose_service", "file_path", "host", "stream"} {
 		d.Fields[name] = "{" + name + "}"
 	}
 	return d

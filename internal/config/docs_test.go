@@ -25,8 +25,10 @@ func TestDocs(t *testing.T) {
 	tables := map[string]string{
 		"root": table(comments, "", *cfg, nil),
 		"log":  table(comments, "", cfg.Log, nil), "container_monitor": table(comments, "", cfg.ContainerMonitor, nil),
+		"dead_letters":  table(comments, "", cfg.DeadLetters, nil),
 		"file_monitor":  table(comments, "", cfg.FileMonitor, nil),
 		"files":         table(comments, "", defaultFileSet(), nil),
+		"kafka_source":  table(comments, "", cfg.KafkaSource, nil),
 		"dispatcher":    table(comments, "", cfg.Dispatcher, nil),
 		"selfwatch":     table(comments, "", cfg.Selfwatch, nil),
 		"sinks":         table(comments, "", loki, file),
@@ -192,7 +194,7 @@ func defaultText(value any) string {
 func fieldComments(t *testing.T) map[string]string {
 	t.Helper()
 	comments := map[string]string{}
-	for _, name := range []string{"config.go", "files.go", "sinks.go"} {
+	for _, name := range []string{"config.go", "files.go", "kafka.go", "sinks.go"} {
 		file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.ParseComments)
 		if err != nil {
 			t.Fatal(err)

@@ -47,7 +47,7 @@ func TestBadConfigs(t *testing.T) {
 		{"key like no other", "log: {colour: true}", []string{
 			`c.yaml:1:7: log.colour: unknown key "colour"; the keys here are level, format`}},
 		{"key of a number", "5: 6", []string{
-			`c.yaml:1:1: 5: unknown key "5"; the keys here are data_dir, host, log, container_monitor, file_monitor, dispatcher, sinks, server, metrics, pprof, selfwatch`}},
+			`c.yaml:1:1: 5: unknown key "5"; the keys here are data_dir, host, memory_limit, log, container_monitor, file_monitor, kafka_source, dispatcher, sinks, dead_letters, server, metrics, pprof, selfwatch`}},
 
 		// Files.
 		{"no pattern", "file_monitor: {files: [{}]}", []string{
@@ -135,6 +135,8 @@ func TestBadConfigs(t *testing.T) {
 			`c.yaml:3:43: container_monitor.include.images[1]: "[a" is no pattern: want *, ? and pairs of [ and ]`,
 			`c.yaml:3:65: container_monitor.include.labels[1]: "[a" is no pattern: want *, ? and pairs of [ and ]`,
 		}},
+		{"memory for nothing", "memory_limit: 20MiB", []string{
+			`c.yaml:1:15: memory_limit: 20MiB is too little for these sinks: each would have 0 for undelivered records, and needs 1MiB; raise it, or lower batch_bytes and concurrency`}},
 		{"spool less than the window", file + "  spool: {max_bytes: 20MiB}", []string{
 			`c.yaml:3:22: sinks[0].spool.max_bytes: sinks[0].spool.max_bytes (20MiB) is less than twice dispatcher.window_bytes (16MiB), and what is in memory has to fit into it`}},
 		{"line over the window", "container_monitor: {max_line_bytes: 20MiB}", []string{
@@ -265,6 +267,13 @@ func TestBadConfigs(t *testing.T) {
 			`c.yaml:8:13: sinks[1].brokers[0]: want host:port, as in kafka:9092, not "kafka"`,
 			`c.yaml:9:8: sinks[1].key: want container, stream or none, not "host"`,
 			`c.yaml:10:3: sinks[1].sasl.password: password is missing; give it, or password_file`,
+		}},
+		{"kafka source", "kafka_source: {enabled: true, group: '', line_field: time, sasl: {mechanism: plain}}", []string{
+			`c.yaml:1:1: kafka_source.brokers: brokers is missing; give the address of one broker or more, as in [kafka:9092]`,
+			`c.yaml:1:1: kafka_source.topics: topics is missing; give the topics to read`,
+			`c.yaml:1:38: kafka_source.group: is empty; give the name of a consumer group`,
+			`c.yaml:1:54: kafka_source.line_field: want the name of a document's line, not "time"`,
+			`c.yaml:1:60: kafka_source.sasl.username: username is missing`,
 		}},
 		{"http", "sinks:\n- type: http\n  url: logs:80/a\n  compress: zip\n- type: http\n  name: b\n  fields: {line: x}\n  headers: {'a b': c}", []string{
 			`c.yaml:3:8: sinks[0].url: want an address such as http://logs:9428/insert/jsonline or https://logs.example.com`,

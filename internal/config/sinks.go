@@ -31,6 +31,8 @@ type Sink struct {
 	Name string `yaml:"name"`
 	// How records are handed to the destination.
 	Delivery Delivery `yaml:",inline"`
+	// How much the destination is given in a second.
+	RateLimit RateLimit `yaml:"rate_limit"`
 	// What becomes of records that there is no memory for.
 	Spool Spool `yaml:"spool"`
 
@@ -64,6 +66,16 @@ type Delivery struct {
 	MinBackoff Duration `yaml:"min_backoff" min:"1ms"`
 	// The longest wait between two attempts.
 	MaxBackoff Duration `yaml:"max_backoff" min:"1ms"`
+}
+
+// RateLimit holds the keys of a limit: a token bucket that holds a second's worth.
+type RateLimit struct {
+	// The most records in a second. 0 sets no limit.
+	RecordsPerSecond int `yaml:"records_per_second" min:"0"`
+	// The most bytes of lines in a second. 0 sets no limit.
+	BytesPerSecond ByteSize `yaml:"bytes_per_second" min:"0"`
+	// What becomes of more than that: it waits, or it is dropped and counted.
+	WhenExceeded string `yaml:"when_exceeded" oneof:"block drop"`
 }
 
 // Spool holds the keys of a sink's queue on disk.
@@ -246,28 +258,6 @@ type Kafka struct {
 	// How long a broker has for an answer, before it is asked again.
 	RequestTimeout Duration   `yaml:"request_timeout" min:"100ms"`
 	Login          KafkaLogin `yaml:",inline"`
-}
-
-// KafkaLogin is how brokers are connected and logged in to.
-type KafkaLogin struct {
-	// The login. Without it there is none.
-	SASL SASL `yaml:"sasl"`
-	// Whether connections are secured by TLS.
-	UseTLS bool `yaml:"use_tls"`
-	// How they are.
-	TLS TLS `yaml:"tls"`
-}
-
-// SASL is the section of a login at a broker.
-type SASL struct {
-	// How the password is proven.
-	Mechanism string `yaml:"mechanism" oneof:"none plain scram-sha-256 scram-sha-512"`
-	// The user.
-	Username string `yaml:"username"`
-	// The password.
-	Password Secret `yaml:"password"`
-	// A file that holds the password.
-	PasswordFile string `yaml:"password_file"`
 }
 
 // HTTP holds the keys of a sink of type http.

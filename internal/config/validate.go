@@ -68,8 +68,26 @@ func (v validator) config(c *Config) {
 			c.ContainerMonitor.MaxLineBytes, c.Dispatcher.WindowBytes)
 	}
 	v.fileMonitor(c)
+	v.kafkaSource(&c.KafkaSource)
+	v.memoryLimit(c)
 	v.sinks(c)
 	v.listeners(c)
+}
+
+// memoryLimit checks that memory_limit leaves each sink a window that holds the
+// largest thing that has to fit into it.
+func (v validator) memoryLimit(c *Config) {
+	if c.MemoryLimit == 0 {
+		return
+	}
+	need := max(c.ContainerMonitor.MaxLineBytes, 64*kib)
+	for _, s := range c.Sinks {
+		need = max(need, s.Delivery.BatchBytes)
+	}
+	if got := c.WindowBytes(); got < min(need, c.Dispatcher.WindowBytes) {
+		v.wrong("memory_limit", "%s is too little for these sinks: each would have %s for undelivered records, and needs %s; raise it, or lower batch_bytes and concurrency",
+			c.MemoryLimit, got, need)
+	}
 }
 
 func (v validator) containerMonitor(m *ContainerMonitor) {

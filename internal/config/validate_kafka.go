@@ -24,6 +24,24 @@ func (v validator) kafka(k *Kafka, path string) {
 	v.kafkaLogin(&k.Login, path)
 }
 
+func (v validator) kafkaSource(k *KafkaSource) {
+	const path = "kafka_source"
+	if !k.Enabled {
+		return
+	}
+	v.brokers(k.Brokers, path)
+	if len(k.Topics) == 0 {
+		v.wrong(path+".topics", "topics is missing; give the topics to read")
+	}
+	if k.Group == "" {
+		v.wrong(path+".group", "is empty; give the name of a consumer group")
+	}
+	if k.Format == "json" && (k.LineField == "" || k.LineField == k.TimeField) {
+		v.wrong(path+".line_field", "want the name of a document's line, not %q", shorten(k.LineField))
+	}
+	v.kafkaLogin(&k.Login, path)
+}
+
 // brokers checks addresses of brokers.
 func (v validator) brokers(brokers []string, path string) {
 	if len(brokers) == 0 {

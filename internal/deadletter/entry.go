@@ -23,6 +23,9 @@ type Entry struct {
 	Source     *record.Source
 	Stream     record.Stream
 	RecordTime time.Time
+	// Ordinal and Flags are the record's too; see record.Record.
+	Ordinal uint32
+	Flags   record.Flags
 	// Line is the record's line. It is valid only during the call that the
 	// entry is passed to.
 	Line []byte
@@ -50,6 +53,8 @@ type object struct {
 	Labels         map[string]string `json:"labels,omitempty"`
 	Stream         string            `json:"stream"`
 	RecordTime     time.Time         `json:"record_time"`
+	Ordinal        uint32            `json:"ordinal,omitempty"`
+	Flags          record.Flags      `json:"flags,omitempty"`
 
 	// One of these is set. JSON can hold only valid UTF-8, and would replace
 	// what is not; such a line is kept in base64.
@@ -63,7 +68,7 @@ func newObject(e Entry) object {
 		Sink:           e.Sink,
 		Reason:         e.Reason,
 		Detail:         e.Detail,
-		Source:         e.Source.Key,
+		Source:         originalKey(e.Source.Key),
 		Host:           e.Source.Host,
 		FilePath:       e.Source.FilePath,
 		Namespace:      e.Source.Namespace,
@@ -77,6 +82,8 @@ func newObject(e Entry) object {
 		Labels:         e.Source.Labels,
 		Stream:         e.Stream.String(),
 		RecordTime:     e.RecordTime,
+		Ordinal:        e.Ordinal,
+		Flags:          e.Flags,
 	}
 	if utf8.Valid(e.Line) {
 		line := string(e.Line)
@@ -98,4 +105,24 @@ func encode(entries []Entry) ([]byte, error) {
 		}
 	}
 	return b.Bytes(), nil
+}
+
+// entry returns the entry that an object holds.
+func (o *object) entry() Entry {
+	e := Entry{
+		Time: o.Time, Sink: o.Sink, Reason: o.Reason, Detail: o.Detail, RecordTime: o.RecordTime,
+		Ordinal: o.Ordinal, Flags: o.Flags, Line: o.LineBase64,
+		Source: &record.Source{
+			Key: o.Source, Host: o.Host, FilePath: o.FilePath, Namespace: o.Namespace, Pod: o.Pod, PodUID: o.PodUID,
+			ContainerID: o.ContainerID, ContainerName: o.ContainerName, Image: o.Image,
+			ComposeProject: o.ComposeProject, ComposeService: o.ComposeService, Labels: o.Labels,
+		},
+	}
+	if o.Line != nil {
+		e.Line = []byte(*o.Line)
+	}
+	if o.Stream == record.Stderr.String() {
+		e.Stream = record.Stderr
+	}
+	return e
 }

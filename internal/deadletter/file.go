@@ -1,7 +1,8 @@
-// Package deadletter keeps the records that a destination refused for good.
+// Package deadletter keeps the records that a destination refused for good, until
+// they are replayed, purged, or given up for age or room.
 //
-// It owns one file, to which it appends an object of JSON a line: the record,
-// with who refused it and why. It promises that
+// A Store owns a directory. In it are files to which it appends an object of JSON
+// a line: the record, with who refused it and why. It promises that
 //
 //   - Append returns nil when its entries are on disk, fsynced, so that a cursor
 //     may move past their records;
@@ -11,11 +12,11 @@
 //   - the bytes of a log line are kept exactly: as text under "line", and where
 //     they are not valid UTF-8, in base64 under "line_base64".
 //
-// What to do with the file, and when to remove it, is left to its reader. That
-// no other process writes to it is left to the lock on the positions.
+// That no other process writes to them is left to the lock on the positions.
 package deadletter
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"fmt"
@@ -36,7 +37,6 @@ type File struct {
 	file vfs.File
 	size int64 // of the whole lines, in bytes
 	torn bool  // there are bytes after them
-	err  error // of the last Append
 }
 
 // Open opens the file at path, and makes it, for its owner alone, if there is
@@ -100,12 +100,48 @@ func (f *File) Append(entries []Entry) error {
 	if err != nil {
 		return err
 	}
+	return f.appendLines(lines)
+}
+
+// appendLines writes and fsyncs whole lines.
+func (f *File) appendLines(lines []byte) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.err = f.write(lines); f.err != nil {
-		return fmt.Errorf("write dead letters %q: %w", f.path, f.err)
+	if err := f.write(lines); err != nil {
+		return fmt.Errorf("write dead letters %q: %w", f.path, err)
 	}
 	return nil
+}
+
+// Size returns the size of the file, in bytes.
+func (f *File) Size() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.size
+}
+
+// eachLine calls visit with every line, without its newline, and its number from
+// 0. The line is visit's during the call.
+func (f *File) eachLine(visit func(n uint64, line []byte) error) error {
+	r := bufio.NewReaderSize(io.NewSectionReader(f.file, 0, f.Size()), 64<<10)
+	var long []byte
+	for n := uint64(0); ; {
+		part, err := r.ReadSlice('\n')
+		long = append(long, part...)
+		if errors.Is(err, bufio.ErrBufferFull) {
+			continue
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read dead letters %q: %w", f.path, err)
+		}
+		if err := visit(n, long[:len(long)-1]); err != nil {
+			return err
+		}
+		n, long = n+1, long[:0]
+	}
 }
 
 // write appends and fsyncs whole lines. After a failed fsync too they are cut off

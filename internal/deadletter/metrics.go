@@ -9,32 +9,54 @@ import (
 )
 
 var (
-	_ prometheus.Collector = (*File)(nil)
-	_ health.Reporter      = (*File)(nil)
+	_ prometheus.Collector = (*Store)(nil)
+	_ health.Reporter      = (*Store)(nil)
 )
 
-var bytesDesc = prometheus.NewDesc("log_capturer_dead_letter_bytes", "Size of the dead-letter file.", nil, nil)
+var (
+	bytesDesc = prometheus.NewDesc("log_capturer_dead_letter_bytes", "Size of the dead letters on disk.", nil, nil)
+	heldDesc  = prometheus.NewDesc("log_capturer_dead_letters",
+		"Dead letters that are kept, by the sink that they were for and why it refused them.", []string{"sink", "reason"}, nil)
+	givenUpDesc = prometheus.NewDesc("log_capturer_dead_letters_given_up_total",
+		"Dead letters that were deleted because they were too old (expired) or for want of room (full).", []string{"sink", "reason"}, nil)
+)
 
 // Describe implements prometheus.Collector.
-func (f *File) Describe(ch chan<- *prometheus.Desc) { ch <- bytesDesc }
+func (s *Store) Describe(ch chan<- *prometheus.Desc) {
+	ch <- bytesDesc
+	ch <- heldDesc
+	ch <- givenUpDesc
+}
 
 // Collect implements prometheus.Collector.
-func (f *File) Collect(ch chan<- prometheus.Metric) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	ch <- prometheus.MustNewConstMetric(bytesDesc, prometheus.GaugeValue, float64(f.size))
+func (s *Store) Collect(ch chan<- prometheus.Metric) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	ch <- prometheus.MustNewConstMetric(bytesDesc, prometheus.GaugeValue, float64(s.bytes()))
+	for k, n := range s.held {
+		ch <- prometheus.MustNewConstMetric(heldDesc, prometheus.GaugeValue, float64(n), k.sink, k.reason)
+	}
+	given := map[kind]uint64{}
+	for k, byWhy := range s.given {
+		for why, n := range byWhy {
+			given[kind{k.sink, why}] += n
+		}
+	}
+	for k, n := range given {
+		ch <- prometheus.MustNewConstMetric(givenUpDesc, prometheus.CounterValue, float64(n), k.sink, k.reason)
+	}
 }
 
 // Health implements health.Reporter with one component, "dead_letters". It is
 // unhealthy while the last Append has failed: a sink then waits with what its
 // destination refused.
-func (f *File) Health() []health.Component {
+func (s *Store) Health() []health.Component {
 	c := health.Component{Name: "dead_letters"}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.err != nil {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
 		c.Status = health.Unhealthy
-		c.Reason = fmt.Sprintf("refused records cannot be written to %q, so their sinks wait: %v", f.path, f.err)
+		c.Reason = fmt.Sprintf("refused records cannot be written to %q, so their sinks wait: %v", s.dir, s.err)
 	}
 	return []health.Component{c}
 }

@@ -26,6 +26,7 @@ import (
 
 	"log_capturer/internal/deadletter"
 	"log_capturer/internal/lifetime"
+	"log_capturer/internal/limit"
 	"log_capturer/internal/positions"
 	"log_capturer/internal/queue"
 	"log_capturer/internal/record"
@@ -64,6 +65,9 @@ type Options struct {
 	Linger                   time.Duration
 	// Timeout bounds one attempt.
 	Timeout time.Duration
+	// Limit is how much the destination is given in a second; the zero Rate sets
+	// no limit. It is the one field that is not required.
+	Limit limit.Rate
 	// MinBackoff and MaxBackoff bound the pause between attempts, before
 	// jitter.
 	MinBackoff, MaxBackoff time.Duration
@@ -78,6 +82,8 @@ type Delivery struct {
 	stats  *stats
 	logger *slog.Logger
 
+	// bucket is nil for a sink without a limit.
+	bucket *limit.Bucket
 	// overflow is nil for a sink without a spool.
 	overflow *overflow
 
@@ -111,13 +117,17 @@ type sourceCursors struct {
 
 // New returns a Delivery. It starts nothing: Run does.
 func New(opts Options) *Delivery {
-	return &Delivery{
+	d := &Delivery{
 		opts:    opts,
 		window:  queue.NewWindow(opts.WindowBytes, opts.Concurrency),
 		stats:   newStats(opts.Name, opts.WindowBytes, opts.Concurrency),
 		logger:  opts.Logger.With("sink", opts.Name),
 		cursors: map[string]*sourceCursors{},
 	}
+	if !opts.Limit.IsZero() {
+		d.bucket = limit.NewBucket(opts.Limit)
+	}
+	return d
 }
 
 // Name returns the sink's name.

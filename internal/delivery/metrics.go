@@ -59,10 +59,12 @@ func (d *Delivery) Collect(ch chan<- prometheus.Metric) {
 	gauge(inMemoryBytesDesc, float64(s.inMemoryBytes))
 	gauge(capacityDesc, float64(s.windowBytes))
 	counter(splitsDesc, s.splits)
+	if d.bucket != nil && d.bucket.Drops() {
+		s.collectDropped(ch, droppedRate)
+	}
 	if o := d.overflow; o != nil {
-		for _, reason := range []string{"full", "damaged"} {
-			ch <- prometheus.MustNewConstMetric(droppedDesc, prometheus.CounterValue, float64(s.dropped[reason]), s.sink, "spool", reason)
-		}
+		s.collectDropped(ch, droppedFull)
+		s.collectDropped(ch, droppedDamaged)
 		stats := o.Spool.Stats()
 		gauge(spooledDesc, float64(s.spooled))
 		gauge(spoolBytesDesc, float64(stats.Bytes))
@@ -73,4 +75,9 @@ func (d *Delivery) Collect(ch chan<- prometheus.Metric) {
 	s.mu.Unlock()
 	s.attempts.Collect(ch)
 	s.seconds.Collect(ch)
+}
+
+// collectDropped shows one kind of drops. mu is held.
+func (s *stats) collectDropped(ch chan<- prometheus.Metric, why drop) {
+	ch <- prometheus.MustNewConstMetric(droppedDesc, prometheus.CounterValue, float64(s.dropped[why]), s.sink, why.stage, why.reason)
 }

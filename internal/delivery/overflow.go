@@ -247,25 +247,6 @@ func (o *overflow) enqueue(ctx context.Context, b *record.Batch) error {
 	}
 }
 
-// wait returns when one of the channels is closed, after the pause unless it is
-// negative, or when ctx is done, with its error.
-func wait(ctx context.Context, changed, closed <-chan struct{}, pause time.Duration) error {
-	var expired <-chan time.Time
-	if pause >= 0 {
-		t := time.NewTimer(pause)
-		defer t.Stop()
-		expired = t.C
-	}
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-changed:
-	case <-closed:
-	case <-expired:
-	}
-	return nil
-}
-
 // failed keeps and logs an error of the spool.
 func (o *overflow) failed(failures int, err error, pause time.Duration) {
 	text := err.Error()
@@ -515,27 +496,7 @@ func (o *overflow) drop() bool {
 	if n == 0 {
 		return false
 	}
-	before := o.stats.drop("full", n)
+	before := o.stats.drop(droppedFull, n)
 	o.logger.Log(context.Background(), refusalLevel(before, int(n)), "spool_full_dropped_oldest", "records", n, "since_start", before+n)
 	return true
-}
-
-// broadcast wakes everybody who waits for something to change.
-type broadcast struct {
-	mu      sync.Mutex
-	channel chan struct{}
-}
-
-// wait returns a channel that the next signal closes.
-func (b *broadcast) wait() <-chan struct{} {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.channel
-}
-
-func (b *broadcast) signal() {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	close(b.channel)
-	b.channel = make(chan struct{})
 }

@@ -103,7 +103,7 @@ func (o *overflow) refill() (bool, error) {
 func (o *overflow) load() (bool, error) {
 	e, b, start, err := o.Spool.Next()
 	if damage, ok := errors.AsType[*spool.Damage](err); ok {
-		o.stats.drop("damaged", damage.Lost)
+		o.stats.drop(droppedDamaged, damage.Lost)
 		return true, nil
 	}
 	if err != nil || e == nil {

@@ -26,7 +26,7 @@ type stats struct {
 	dead          uint64
 	inMemory      uint64
 	spooled       uint64
-	dropped       map[string]uint64 // by reason, at the spool
+	dropped       map[drop]uint64
 	inMemoryBytes int64
 	deadByReason  map[string]uint64
 	splits        uint64
@@ -38,6 +38,16 @@ type stats struct {
 	attempts *prometheus.CounterVec
 	seconds  prometheus.Histogram
 }
+
+// drop is where and why records were given up.
+type drop struct{ stage, reason string }
+
+// The drops that there are.
+var (
+	droppedFull    = drop{"spool", "full"}
+	droppedDamaged = drop{"spool", "damaged"}
+	droppedRate    = drop{"sink", "rate_limit"}
+)
 
 // failing is a run of failures without a success.
 type failing struct {
@@ -53,7 +63,7 @@ func newStats(sink string, windowBytes int64, workers int) *stats {
 		windowBytes:  windowBytes,
 		failing:      make([]failing, workers),
 		deadByReason: map[string]uint64{},
-		dropped:      map[string]uint64{},
+		dropped:      map[drop]uint64{},
 		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "log_capturer_delivery_attempts_total", ConstLabels: labels,
 			Help: "Attempts to deliver a request, by outcome: delivered, partial, refused, too_large or failed.",
@@ -90,14 +100,17 @@ func (s *stats) release(memory int) {
 }
 
 // delivered counts the records of a request, of which so many were in the
-// custody of the spool.
-func (s *stats) delivered(worker, acknowledged, dead, spooled int) {
+// custody of the spool. Those that were dropped were too many for the limit.
+func (s *stats) delivered(worker, acknowledged, dead, dropped, spooled int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.acknowledged += uint64(acknowledged)
 	s.dead += uint64(dead)
+	if dropped > 0 {
+		s.dropped[droppedRate] += uint64(dropped)
+	}
 	s.spooled -= uint64(spooled)
-	s.inMemory -= uint64(acknowledged + dead - spooled)
+	s.inMemory -= uint64(acknowledged + dead + dropped - spooled)
 	s.failing[worker] = failing{}
 }
 
@@ -144,7 +157,7 @@ func (s *stats) deliveredBefore(records int) {
 
 // drop counts records that the spool has given up, and returns how many it had
 // before, for this reason.
-func (s *stats) drop(reason string, records uint64) (before uint64) {
+func (s *stats) drop(reason drop, records uint64) (before uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.spooled -= records

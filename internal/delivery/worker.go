@@ -70,11 +70,42 @@ func (w *worker) deliverAll(ctx context.Context) error {
 		}
 	}()
 	for i := range w.requests {
-		if err := w.deliver(ctx, &w.requests[i]); err != nil {
+		if err := w.deliverLimited(ctx, &w.requests[i]); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// deliverLimited delivers a request when the sink's limit lets it, or drops what
+// of it is too much.
+func (w *worker) deliverLimited(ctx context.Context, req *Request) error {
+	if w.bucket == nil {
+		return w.deliver(ctx, req)
+	}
+	count, size := 0, 0
+	for _, r := range req.All() {
+		if w.bucket.Drops() && !w.bucket.Admit(int(r.Length)) {
+			break
+		}
+		count++
+		size += int(r.Length)
+	}
+	if !w.bucket.Drops() {
+		if err := w.bucket.Wait(ctx, count, size); err != nil {
+			return err
+		}
+		return w.deliver(ctx, req)
+	}
+	excess := req.Len() - count
+	if excess == 0 {
+		return w.deliver(ctx, req)
+	}
+	first, second := split(req, count)
+	if err := w.deliver(ctx, &first); err != nil {
+		return err
+	}
+	return w.persist(ctx, "positions", func() error { return w.commitOnce(&second, 0, 0, excess) })
 }
 
 // group spreads the items over w.requests by the sink's groups, keeping the
@@ -233,7 +264,7 @@ func (w *worker) bury(ctx context.Context, req *Request, count int, refused []Re
 		if len(next) > 0 && next[0].Index == index {
 			entries = append(entries, deadletter.Entry{
 				Time: now, Sink: w.opts.Name, Reason: next[0].Reason, Detail: next[0].Detail,
-				Source: b.Source, Stream: r.Stream, RecordTime: r.Timestamp(), Line: b.Line(r),
+				Source: b.Source, Stream: r.Stream, RecordTime: r.Timestamp(), Ordinal: r.Ordinal, Flags: r.Flags, Line: b.Line(r),
 			})
 			next = next[1:]
 		}
@@ -257,12 +288,12 @@ func (w *worker) bury(ctx context.Context, req *Request, count int, refused []Re
 // commit moves the cursors past the request's records, in one step with what
 // the sink has to say.
 func (w *worker) commit(ctx context.Context, req *Request, delivered, dead int) error {
-	return w.persist(ctx, "positions", func() error { return w.commitOnce(req, delivered, dead) })
+	return w.persist(ctx, "positions", func() error { return w.commitOnce(req, delivered, dead, 0) })
 }
 
 // commitOnce holds the lock throughout: what the journal holds of a source must
 // not be overtaken by the spool, which moves cursors as well.
-func (w *worker) commitOnce(req *Request, delivered, dead int) error {
+func (w *worker) commitOnce(req *Request, delivered, dead, dropped int) error {
 	w.changes = append(w.changes[:0], req.Changes...)
 	w.moves = w.moves[:0]
 	w.mu.Lock()
@@ -304,7 +335,7 @@ func (w *worker) commitOnce(req *Request, delivered, dead int) error {
 		m.cursors.committed, m.cursors.delivered, m.cursors.split = m.committed, m.delivered, m.split
 		m.cursors.known = true
 	}
-	w.stats.delivered(w.shard, delivered, dead, w.settled(req))
+	w.stats.delivered(w.shard, delivered, dead, dropped, w.settled(req))
 	return nil
 }
 

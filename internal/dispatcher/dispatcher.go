@@ -18,7 +18,8 @@ import (
 // Dispatcher hands batches to deliveries. Its methods may be called from
 // several goroutines at once, Accept from one goroutine for each source.
 type Dispatcher struct {
-	sinks []*delivery.Delivery
+	sinks  []*delivery.Delivery
+	limits *limits // nil without a limit
 }
 
 // New returns a dispatcher to the given sinks.
@@ -30,7 +31,14 @@ func New(sinks []*delivery.Delivery) *Dispatcher { return &Dispatcher{sinks: sin
 // it, and skip it when it comes again: the caller reads on from before the
 // batch.
 func (d *Dispatcher) Accept(ctx context.Context, b *record.Batch) error {
-	defer b.Release()
+	defer func() { b.Release() }()
+	if d.limits != nil {
+		passed, err := d.limits.pass(ctx, b)
+		if passed == nil || err != nil {
+			return err
+		}
+		b = passed
+	}
 	var full []*delivery.Delivery
 	for _, sink := range d.sinks {
 		ok, err := sink.TryEnqueue(b)
@@ -95,6 +103,9 @@ func (d *Dispatcher) Resume(source string, start record.Cursor) ([]record.Cursor
 
 // Forget removes the positions of a source that will not come again.
 func (d *Dispatcher) Forget(source string) error {
+	if d.limits != nil {
+		d.limits.forget(source)
+	}
 	for _, sink := range d.sinks {
 		if err := sink.Forget(source); err != nil {
 			return err

@@ -187,7 +187,7 @@ func (s *Shape) HasID() bool { return s.id != nil }
 // otherwise: what is known of a record, under its plain name.
 func DefaultFields() map[string]string {
 	fields := map[string]string{}
-	for _, n := range strings.Fields("container_id container_name image compose_project compose_service host stream") {
+	for _, n := range strings.Fields("container_id container_name image compose_project compose_service file_path host stream") {
 		fields[n] = "{" + n + "}"
 	}
 	return fields

@@ -15,8 +15,9 @@ const maxExpression = 4 << 10
 
 // Filter says which records are wanted. The zero value wants all.
 type Filter struct {
-	// Containers are patterns of names, or beginnings of ids. Empty means all.
-	Containers []string
+	// Sources are patterns of containers' names, of files' paths or of files'
+	// names, or beginnings of containers' ids. Empty means all.
+	Sources []string
 	// Streams are the streams; none means all.
 	Streams record.StreamSet
 	// Text is what the line has to hold.
@@ -27,11 +28,11 @@ type Filter struct {
 
 // NewFilter returns a filter, or says what is wrong with it. An empty stream,
 // text or expression wants everything.
-func NewFilter(containers []string, stream, text, expression string) (Filter, error) {
-	f := Filter{Containers: containers}
-	for _, pattern := range containers {
+func NewFilter(sources []string, stream, text, expression string) (Filter, error) {
+	f := Filter{Sources: sources}
+	for _, pattern := range sources {
 		if _, err := path.Match(pattern, ""); err != nil || pattern == "" {
-			return Filter{}, fmt.Errorf("container %q is no pattern: * stands for any text, ? for one character, [a-z] for one of these", pattern)
+			return Filter{}, fmt.Errorf("%q is no pattern: * stands for any text, ? for one character, [a-z] for one of these", pattern)
 		}
 	}
 	switch stream {
@@ -63,12 +64,14 @@ func (f *Filter) wantsSource(b *record.Batch) bool {
 	if f.Streams != 0 && f.Streams&b.Streams == 0 {
 		return false
 	}
-	if len(f.Containers) == 0 {
+	if len(f.Sources) == 0 {
 		return true
 	}
-	for _, pattern := range f.Containers {
-		if ok, _ := path.Match(pattern, b.Source.ContainerName); ok {
-			return true
+	for _, pattern := range f.Sources {
+		for _, name := range []string{b.Source.ContainerName, b.Source.FilePath, path.Base(b.Source.FilePath)} {
+			if ok, _ := path.Match(pattern, name); ok && name != "" {
+				return true
+			}
 		}
 		if len(pattern) >= 4 && strings.HasPrefix(b.Source.ContainerID, pattern) {
 			return true

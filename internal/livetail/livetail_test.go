@@ -96,6 +96,20 @@ func TestEveryWatcherGetsWhatItWants(t *testing.T) {
 	f([]string{"three"}, nil, "", "ee", "^t")
 }
 
+func TestFilesAreWanted(t *testing.T) {
+	b := record.NewBatch(&record.Source{Key: "file/1", FilePath: "/var/log/app.log"}, 10)
+	defer b.Release()
+	for pattern, want := range map[string]bool{"app.log": true, "*.log": true, "/var/log/*": true, "/var/*": false, "": true, "x": false, "file": false} {
+		f := Filter{}
+		if pattern != "" {
+			f.Sources = []string{pattern}
+		}
+		if got := f.wantsSource(b); got != want {
+			t.Errorf("%q: %t, want %t", pattern, got, want)
+		}
+	}
+}
+
 func TestBadFilters(t *testing.T) {
 	f := func(want string, containers []string, stream, expression string) {
 		t.Helper()
@@ -106,7 +120,7 @@ func TestBadFilters(t *testing.T) {
 	f(`there is no stream "out": want stdout or stderr`, nil, "out", "")
 	f("the regular expression is not valid: error parsing regexp: missing closing ): `(`", nil, "", "(")
 	f("the regular expression is longer than 4096 bytes", nil, "", string(make([]byte, 5000)))
-	f(`container "[" is no pattern: * stands for any text, ? for one character, [a-z] for one of these`, []string{"a", "["}, "", "")
+	f(`"[" is no pattern: * stands for any text, ? for one character, [a-z] for one of these`, []string{"a", "["}, "", "")
 }
 
 // Whoever is slow gets what fits, and is told of the rest: what came and what
@@ -126,7 +140,7 @@ func TestASlowWatcherSkips(t *testing.T) {
 			t.Fatalf("%d bytes wait", slow.memory)
 		}
 	}
-	got, skipped := uint64(0), uint64(0)
+	var got, skipped uint64
 	for i := 0; ; i++ {
 		var lines []string
 		if lines, skipped = next(t, slow); lines == nil {

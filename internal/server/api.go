@@ -22,6 +22,10 @@ func (s *Server) apiHandler() http.Handler {
 	mux.Handle("/api/v1/positions", get(http.HandlerFunc(s.servePositions)))
 	mux.Handle("/api/v1/tail", get(http.HandlerFunc(s.serveTail)))
 	mux.Handle("/api/v1/files", get(http.HandlerFunc(s.serveFiles)))
+	if s.opts.DeadLetters != nil {
+		mux.HandleFunc("/api/v1/dead-letters", s.serveLetters)
+		mux.HandleFunc("/api/v1/dead-letters/replay", s.serveReplay)
+	}
 	mux.Handle("/{$}", get(http.HandlerFunc(s.servePage)))
 	mux.Handle("/", notFound)
 	return mux

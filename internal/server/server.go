@@ -66,6 +66,9 @@ type Options struct {
 	Tail *livetail.Hub
 	// Files returns what is known of every file. Nil means none.
 	Files func() []File
+	// DeadLetters are what destinations refused. Nil means that they are not
+	// served.
+	DeadLetters DeadLetters
 	// Logger gets what goes wrong between requests.
 	Logger *slog.Logger
 }

@@ -42,16 +42,19 @@ type Status struct {
 }
 
 // Sink is a configured destination. Accepted is always the sum of Acknowledged,
-// InMemory and DeadLettered.
+// InMemory, Spooled, DeadLettered and Dropped.
 type Sink struct {
 	Name string `json:"name"`
 	Type string `json:"type"`
-	// Accepted, Acknowledged and DeadLettered count records since the agent
-	// started, and InMemory those that wait now.
+	// Accepted, Acknowledged, DeadLettered and Dropped count records since the
+	// agent started. InMemory and Spooled are those that wait now, in memory and
+	// on disk.
 	Accepted     uint64 `json:"accepted"`
 	Acknowledged uint64 `json:"acknowledged"`
 	DeadLettered uint64 `json:"dead_lettered"`
+	Dropped      uint64 `json:"dropped"`
 	InMemory     uint64 `json:"in_memory"`
+	Spooled      uint64 `json:"spooled"`
 	// QueueBytes is the memory that waiting records take of
 	// QueueCapacityBytes.
 	QueueBytes         int64 `json:"queue_bytes"`

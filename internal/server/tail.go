@@ -24,7 +24,9 @@ type TailLine struct {
 	Container   string    `json:"container,omitempty"`
 	ContainerID string    `json:"container_id,omitempty"`
 	Image       string    `json:"image,omitempty"`
-	Stream      string    `json:"stream,omitempty"`
+	// File is the path of a file that is read as such.
+	File   string `json:"file,omitempty"`
+	Stream string `json:"stream,omitempty"`
 	// Line is the line, with U+FFFD for bytes that are not UTF-8. Raw holds all
 	// its bytes in that case, in base64.
 	Line string `json:"line"`
@@ -39,7 +41,7 @@ type TailLine struct {
 }
 
 // serveTail sends records as they are accepted, one JSON object a line, until
-// the client or the agent ends. The parameters container (any number), stream,
+// the client or the agent ends. The parameters source (any number), stream,
 // text and regexp say which.
 func (s *Server) serveTail(w http.ResponseWriter, r *http.Request) {
 	if s.opts.Tail == nil {
@@ -47,7 +49,7 @@ func (s *Server) serveTail(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	query := r.URL.Query()
-	filter, err := livetail.NewFilter(query["container"], query.Get("stream"), query.Get("text"), query.Get("regexp"))
+	filter, err := livetail.NewFilter(query["source"], query.Get("stream"), query.Get("text"), query.Get("regexp"))
 	if err != nil {
 		writeError(w, http.StatusBadRequest, err.Error())
 		return
@@ -123,7 +125,7 @@ func nextTail(ctx context.Context, watcher *livetail.Watcher) (*record.Batch, ui
 
 // encodeTail writes the wanted records of a batch.
 func encodeTail(encoder *json.Encoder, watcher *livetail.Watcher, b *record.Batch) error {
-	line := TailLine{Container: b.Source.ContainerName, ContainerID: b.Source.ContainerID, Image: b.Source.Image}
+	line := TailLine{Container: b.Source.ContainerName, ContainerID: b.Source.ContainerID, Image: b.Source.Image, File: b.Source.FilePath}
 	for i := range b.Records {
 		r := &b.Records[i]
 		if !watcher.Wants(b, r) {

@@ -49,7 +49,7 @@ func nextLine(t *testing.T, r *bufio.Reader) string {
 func TestTail(t *testing.T) {
 	hub := livetail.New()
 	s := start(t, Options{API: anyPort, Tail: hub})
-	r, end := openTail(t, s, "?stream=stderr&container=w*")
+	r, end := openTail(t, s, "?stream=stderr&source=w*")
 	publish(hub, record.Stdout, "not wanted")
 	publish(hub, record.Stderr, "<a> & \x1b", "b\xff")
 	want := `{"time":"2001-09-09T01:46:40.000000001Z","container":"web","container_id":"1234","image":"i","stream":"stderr","line":`

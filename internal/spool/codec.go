@@ -17,8 +17,9 @@ import (
 // bytes:
 //
 //	version u8
-//	source: key, host, container id, container name, image, compose project,
-//	        compose service, number of labels, name and value of each
+//	source: key, host, file path, namespace, pod, pod uid, container id, container
+//	        name, image, compose project, compose service, number of labels, name
+//	        and value of each
 //	start of each stream: the index of the first record that the sink wants
 //	from, to: length and bytes of record.Cursor's own encoding
 //	number of records, then of each:
@@ -87,7 +88,8 @@ func appendBytes(b, text []byte) []byte {
 func appendSource(b []byte, src *record.Source) []byte {
 	text := func(s string) { b = append(binary.AppendUvarint(b, uint64(len(s))), s...) }
 	for _, s := range []string{
-		src.Key, src.Host, src.ContainerID, src.ContainerName, src.Image, src.ComposeProject, src.ComposeService,
+		src.Key, src.Host, src.FilePath, src.Namespace, src.Pod, src.PodUID,
+		src.ContainerID, src.ContainerName, src.Image, src.ComposeProject, src.ComposeService,
 	} {
 		text(s)
 	}
@@ -161,7 +163,8 @@ func (c *codec) source(r *reader) *record.Source {
 	encoded := r.b
 	src := &record.Source{}
 	for _, s := range []*string{
-		&src.Key, &src.Host, &src.ContainerID, &src.ContainerName, &src.Image, &src.ComposeProject, &src.ComposeService,
+		&src.Key, &src.Host, &src.FilePath, &src.Namespace, &src.Pod, &src.PodUID,
+		&src.ContainerID, &src.ContainerName, &src.Image, &src.ComposeProject, &src.ComposeService,
 	} {
 		*s = string(r.bytes(r.uvarint()))
 	}

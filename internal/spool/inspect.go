@@ -39,20 +39,10 @@ type SegmentInfo struct {
 // it is not nil, with each entry, and returns an error of visit. The batch is
 // visit's during the call.
 func Inspect(fsys vfs.FS, dir string, visit func(b *record.Batch, start [record.NumStreams]int) error) ([]SegmentInfo, error) {
-	entries, err := fsys.ReadDir(dir)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
+	found, err := names(fsys, dir)
 	if err != nil {
-		return nil, fmt.Errorf("list spool: %w", err)
+		return nil, err
 	}
-	var found []parsed
-	for _, e := range entries {
-		if p, ok := parseName(e.Name()); ok {
-			found = append(found, p)
-		}
-	}
-	slices.SortFunc(found, func(a, b parsed) int { return cmp.Compare(a.first, b.first) })
 	s := &Spool{dir: dir, fs: fsys, log: slog.New(slog.DiscardHandler)}
 	var infos []SegmentInfo
 	for _, p := range found {
@@ -68,23 +58,61 @@ func Inspect(fsys vfs.FS, dir string, visit func(b *record.Batch, start [record.
 	return infos, nil
 }
 
+// names returns what the names of segments say, oldest first.
+func names(fsys vfs.FS, dir string) (found []parsed, err error) {
+	entries, err := fsys.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("list spool: %w", err)
+	}
+	for _, e := range entries {
+		if p, ok := parseName(e.Name()); ok {
+			found = append(found, p)
+		}
+	}
+	slices.SortFunc(found, func(a, b parsed) int { return cmp.Compare(a.first, b.first) })
+	return found, nil
+}
+
+// states are what the suffixes of names mean.
+var states = map[string]string{openSuffix: "open", sealedSuffix: "sealed", asideSuffix: "aside"}
+
+// List returns what Inspect does, by the names and sizes of the files alone. What
+// an open segment holds, it does not know.
+func List(fsys vfs.FS, dir string) (infos []SegmentInfo, err error) {
+	found, err := names(fsys, dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, p := range found {
+		path := filepath.Join(dir, p.name())
+		stat, err := fsys.Stat(path)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // delivered and removed meanwhile
+		}
+		if err != nil {
+			return nil, fmt.Errorf("list spool: %w", err)
+		}
+		info := SegmentInfo{Path: path, State: states[p.suffix], First: p.first, End: max(p.end, p.first), Bytes: stat.Size(), Damaged: p.lost}
+		info.Records = info.End - info.First - p.lost
+		infos = append(infos, info)
+	}
+	return infos, nil
+}
+
 // Held returns how many records the segments in dir hold by their names, without
 // reading them. A segment that was written to counts as
 // one, which is the least that it holds.
-func Held(fsys vfs.FS, dir string) (uint64, error) {
-	entries, err := fsys.ReadDir(dir)
-	if err != nil {
-		return 0, fmt.Errorf("list spool: %w", err)
-	}
-	var held uint64
-	for _, e := range entries {
-		if p, ok := parseName(e.Name()); ok && p.suffix == sealedSuffix {
+func Held(fsys vfs.FS, dir string) (held uint64, err error) {
+	found, err := names(fsys, dir)
+	for _, p := range found {
+		switch p.suffix {
+		case sealedSuffix:
 			held += p.end - p.first
-		} else if ok && p.suffix == openSuffix {
-			held++ // at least
+		case openSuffix:
+			held++
 		}
 	}
-	return held, nil
+	return held, err
 }
 
 func (s *Spool) inspect(p parsed, visit func(*record.Batch, [record.NumStreams]int) error) (SegmentInfo, error) {
@@ -108,7 +136,7 @@ func (s *Spool) inspect(p parsed, visit func(*record.Batch, [record.NumStreams]i
 			return info, nil
 		}
 	}
-	info.State = map[string]string{openSuffix: "open", sealedSuffix: "sealed", asideSuffix: "aside"}[p.suffix]
+	info.State = states[p.suffix]
 	if p.suffix == openSuffix {
 		seg.readable = math.MaxUint64
 	}

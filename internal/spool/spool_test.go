@@ -51,7 +51,12 @@ func TestBatchComesBackWhole(t *testing.T) {
 	s := open(t, vfstest.NewDisk(), Options{})
 	src := &record.Source{
 		Key: "container/x", Host: "h", ContainerID: "x", ContainerName: "n", Image: "i",
-		ComposeProject: "p", ComposeService: "s", Labels: map[string]string{"a": "b", "": "\x00", "long": strings.Repeat("l", 300)},
+		FilePath: "/f", Namespace: "ns", Pod: "pod", PodUID: "uid", ComposeProject: "p", ComposeService: "s", Labels: map[string]string{"a": "b", "": "\x00", "long": strings.Repeat("l", 300)},
+	}
+	for i, fields := 0, reflect.ValueOf(*src); i < fields.NumField(); i++ {
+		if fields.Field(i).IsZero() {
+			t.Errorf("the field %s of a source is not tested", fields.Type().Field(i).Name)
+		}
 	}
 	var in []*record.Batch
 	for i := range 3 {

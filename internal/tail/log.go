@@ -3,7 +3,6 @@ package tail
 import (
 	"errors"
 	"io/fs"
-	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,7 +27,7 @@ type Log struct {
 func Numbered(path string) func() ([]string, error) {
 	return func() ([]string, error) {
 		dir, base := filepath.Split(path)
-		names, err := namesIn(dir)
+		names, err := namesIn(filepath.Clean(dir))
 		if err != nil {
 			return nil, err
 		}
@@ -55,81 +54,8 @@ func Numbered(path string) func() ([]string, error) {
 	}
 }
 
-// Rotations returns a Log.Rotated for a plain file, whatever rotates it: the
-// files beside it whose names IsRotation takes for rotations of its name. They
-// are ordered by when they were written last, and by name where that is equal.
-//
-// Names alone do not tell: the highest number is the oldest for logrotate and
-// the newest for Log4j, and dates are written in any order.
-func Rotations(path string) func() ([]string, error) {
-	return func() ([]string, error) {
-		if target, err := filepath.EvalSymlinks(path); err == nil {
-			path = target
-		}
-		dir, base := filepath.Split(path)
-		names, err := namesIn(dir)
-		if err != nil {
-			return nil, err
-		}
-		type written struct {
-			path    string
-			time    int64
-			number  int
-			rotated string
-		}
-		var found []written
-		for _, name := range names {
-			middle, ok := rotation(base, name)
-			if !ok {
-				continue
-			}
-			info, err := os.Stat(filepath.Join(dir, name))
-			if err != nil || !info.Mode().IsRegular() {
-				continue // gone again, or not a log
-			}
-			found = append(found, written{filepath.Join(dir, name), info.ModTime().UnixNano(), number(middle), middle})
-		}
-		slices.SortFunc(found, func(a, b written) int {
-			switch {
-			case a.time != b.time:
-				return compare(a.time, b.time)
-			case a.number != b.number:
-				return compare(int64(b.number), int64(a.number))
-			}
-			return strings.Compare(a.rotated, b.rotated)
-		})
-		paths := make([]string, len(found))
-		for i, f := range found {
-			paths[i] = f.path
-		}
-		return paths, nil
-	}
-}
-
-func compare(a, b int64) int {
-	switch {
-	case a < b:
-		return -1
-	case a > b:
-		return 1
-	}
-	return 0
-}
-
-// number returns the number of a rotated file's name, or -1 for a date.
-func number(middle string) int {
-	n, err := strconv.Atoi(strings.TrimLeft(middle, ".-_"))
-	if err != nil || n > math.MaxUint16 {
-		return -1
-	}
-	return n
-}
-
 // namesIn returns the names in a directory, none when there is no such one.
 func namesIn(dir string) ([]string, error) {
-	if dir == "" {
-		dir = "."
-	}
 	f, err := os.Open(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil

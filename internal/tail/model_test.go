@@ -40,7 +40,7 @@ var losses = map[string]func(w *writer){
 
 // rotated returns the rotated files, the latest first.
 func (w *writer) rotated() []string {
-	paths, err := Rotations(w.path)()
+	paths, err := new(Lister).Rotations(w.path)()
 	must(w.t, err)
 	slices.Reverse(paths)
 	return paths

@@ -300,7 +300,7 @@ func (r *Reader) settle(live stat) {
 // changed says that this is not what it was.
 func (r *Reader) readChunk(buf []byte) (c Chunk, changed bool, err error) {
 	room := buf[record.TailSize:]
-	n := 0
+	var n int
 	if r.file.zipped {
 		copy(buf[record.TailSize-len(r.tail):], r.tail)
 		n, err = r.file.readAt(room, r.offset)

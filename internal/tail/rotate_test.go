@@ -291,6 +291,20 @@ func TestCopiedBeforeItWasRead(t *testing.T) {
 	f.want(1, 9)
 }
 
+// A file that was empty when it was opened, and was written to and removed before
+// it was looked at again, is read to its end all the same.
+func TestEmptyThenRemoved(t *testing.T) {
+	w, f := newTest(t)
+	f.drain()
+	w.write(3)
+	for range 3 {
+		w.rename(1)
+		w.write(2)
+	}
+	f.drain()
+	f.want(1, 3, gapMark, 6, 9)
+}
+
 // Files that begin in the same way are told apart.
 func TestSameHeads(t *testing.T) {
 	w, f := newTest(t)

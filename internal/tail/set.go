@@ -4,7 +4,6 @@ import (
 	"container/heap"
 	"container/list"
 	"context"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -39,8 +38,8 @@ type SetOptions struct {
 	// Poll is the least and MaxPoll the most time between two looks at a member
 	// that rests. In between it is a quarter of the time since it had data.
 	// WatchedPoll and MaxWatchedPoll are the same for one whose directory the
-	// kernel watches. Defaults 50ms, 2s, 1s and 15s. With more than 1,000 members
-	// that are not watched, MaxPoll is stretched to 500 looks a second.
+	// kernel watches. Defaults 50ms, 2s, 1s and 15s. Where there are many members,
+	// the most is stretched to 500 looks a second, or 200 at those watched.
 	Poll, MaxPoll, WatchedPoll, MaxWatchedPoll time.Duration
 	// Gather is the least time between two sweeps. What has changed since one began
 	// is read with the next one, so that many logs that are written to all the
@@ -308,31 +307,6 @@ func (s *Set) stepped(m *Member, verdict Verdict, used int64) {
 	}
 }
 
-// littleBytes is what a step reads at least to be worth its while.
-const littleBytes = 32 << 10
-
-// soonest returns when a member is stepped after a change: with the next sweep,
-// which may be now.
-func (s *Set) soonest(m *Member, now time.Time) time.Time {
-	if !m.little {
-		return now
-	}
-	return s.sweep.Add(s.opts.Gather)
-}
-
-// pause returns how long a member rests that nobody wakes. It is spread, so that
-// members that were added together are not looked at together.
-func (s *Set) pause(m *Member, now time.Time) time.Duration {
-	least, most := s.opts.Poll, s.opts.MaxPoll
-	if m.watch.working() {
-		least, most = s.opts.WatchedPoll, s.opts.MaxWatchedPoll
-	} else {
-		most = max(most, time.Duration(len(s.members))*2*time.Millisecond)
-	}
-	pause := min(max(now.Sub(m.data)/4, least), most)
-	return pause - pause/4 + rand.N(pause/2+1)
-}
-
 // account enters whether m has a file open, and closes others when there are too
 // many. The caller holds s.mu, and m is not being stepped.
 func (s *Set) account(m *Member) {
@@ -447,71 +421,12 @@ func (s *Set) drop(m *Member) {
 	close(m.gone)
 }
 
-// clock steps the resting members whose time has come. Run starts it, ctx ends
-// it.
-func (s *Set) clock(ctx context.Context) error {
-	timer := time.NewTimer(time.Hour)
-	defer timer.Stop()
-	for {
-		timer.Reset(s.tick(time.Now()))
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-s.kick:
-		case <-timer.C:
-		}
-	}
-}
-
-// tick enqueues what is due, and returns how long nothing else will be.
-func (s *Set) tick(now time.Time) time.Duration {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for len(s.resting) > 0 {
-		m := s.resting[0]
-		if wait := m.due.Sub(now); wait > 0 {
-			// Those that come soon after are taken with it.
-			return wait + 2*time.Millisecond
-		}
-		if m.swept {
-			s.sweep = now
-		}
-		s.enqueue(m)
-	}
-	return time.Hour
-}
-
 // signal puts a token into c, where there is none.
 func signal(c chan struct{}) {
 	select {
 	case c <- struct{}{}:
 	default:
 	}
-}
-
-// restingHeap orders members by when they are due.
-type restingHeap []*Member
-
-func (h restingHeap) Len() int           { return len(h) }
-func (h restingHeap) Less(i, j int) bool { return h[i].due.Before(h[j].due) }
-func (h restingHeap) Swap(i, j int) {
-	h[i], h[j] = h[j], h[i]
-	h[i].index, h[j].index = i, j
-}
-
-func (h *restingHeap) Push(x any) {
-	m := x.(*Member)
-	m.index = len(*h)
-	*h = append(*h, m)
-}
-
-func (h *restingHeap) Pop() any {
-	old := *h
-	m := old[len(old)-1]
-	old[len(old)-1] = nil
-	*h = old[:len(old)-1]
-	m.index = -1
-	return m
 }
 
 // wakeAll wakes members that have changed, or every one.

@@ -64,7 +64,7 @@ func (r *setRig) write(name, text string) {
 
 // add follows a file, whose lines are counted.
 func (r *setRig) add(name string) *Member {
-	reader := NewReader(Log{Path: r.path(name), Rotated: Rotations(r.path(name))}, Start{}, Options{})
+	reader := NewReader(Log{Path: r.path(name), Rotated: new(Lister).Rotations(r.path(name))}, Start{}, Options{})
 	return r.set.Add(reader, func(_ context.Context, buf []byte) Verdict {
 		r.mu.Lock()
 		if r.running[name]++; r.running[name] != 1 {

@@ -41,7 +41,7 @@ const watchMask = unix.IN_MODIFY | unix.IN_CREATE | unix.IN_DELETE | unix.IN_MOV
 // add watches a directory.
 func (n *inotify) add(path string) (int32, error) {
 	var fs unix.Statfs_t
-	if err := unix.Statfs(path, &fs); err == nil && isRemote(uint32(fs.Type)) { //nolint:gosec // a magic number
+	if err := unix.Statfs(path, &fs); err == nil && isRemote(uint32(fs.Type)) {
 		return 0, fmt.Errorf("watch %q: its file system does not tell of changes that others make", path)
 	}
 	var number int
@@ -57,7 +57,7 @@ func (n *inotify) add(path string) (int32, error) {
 	case err != nil:
 		return 0, fmt.Errorf("watch %q: %w", path, err)
 	}
-	return int32(number), nil //nolint:gosec // the kernel's own type
+	return int32(number), nil
 }
 
 // isRemote reports whether others than this kernel change a file system of this
@@ -73,7 +73,7 @@ func isRemote(magic uint32) bool {
 
 // remove ends a watch. That it has ended by itself is fine.
 func (n *inotify) remove(number int32) {
-	_ = control(n.file, func(fd int) { _, _ = unix.InotifyRmWatch(fd, uint32(number)) }) //nolint:gosec // the kernel's own number
+	_ = control(n.file, func(fd int) { _, _ = unix.InotifyRmWatch(fd, uint32(number)) })
 }
 
 // control calls f with the descriptor of an open file, without taking the file
@@ -83,7 +83,7 @@ func control(file *os.File, f func(fd int)) error {
 	if err != nil {
 		return err
 	}
-	return raw.Control(func(fd uintptr) { f(int(fd)) }) //nolint:gosec // a descriptor
+	return raw.Control(func(fd uintptr) { f(int(fd)) })
 }
 
 func (n *inotify) close() { _ = n.file.Close() }
@@ -110,7 +110,7 @@ func (n *inotify) read() (events, error) {
 func (e events) each(take func(number int32, mask uint32, name []byte) string, appeared func(string)) bool {
 	overflow := false
 	for len(e) >= unix.SizeofInotifyEvent {
-		number := int32(binary.NativeEndian.Uint32(e)) //nolint:gosec // the kernel's own type
+		number := int32(binary.NativeEndian.Uint32(e))
 		mask := binary.NativeEndian.Uint32(e[4:])
 		end := unix.SizeofInotifyEvent + int(binary.NativeEndian.Uint32(e[12:]))
 		name, _, _ := bytes.Cut(e[unix.SizeofInotifyEvent:end], []byte{0})

@@ -199,7 +199,7 @@ const (
 func follow(t tester, w *writer) *follower {
 	f := &follower{t: t, w: w, buf: make([]byte, MinBuffer)}
 	f.opts.Now = func() time.Time { return w.now }
-	f.reader = NewReader(Log{Path: w.path, Rotated: Rotations(w.path)}, Start{}, f.opts)
+	f.reader = NewReader(Log{Path: w.path, Rotated: new(Lister).Rotations(w.path)}, Start{}, f.opts)
 	return f
 }
 

@@ -4,8 +4,10 @@ package deliverytest
 
 import (
 	"fmt"
+	"iter"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 
 	"log_capturer/internal/positions"
@@ -57,6 +59,18 @@ func (j *Journal) Commit(changes ...positions.Change) error {
 		}
 	}
 	return nil
+}
+
+// All implements deadletter.Journal.
+func (j *Journal) All(prefix string) iter.Seq2[string, []byte] {
+	return func(yield func(string, []byte) bool) {
+		snapshot := j.Snapshot()
+		for _, key := range slices.Sorted(maps.Keys(snapshot)) {
+			if strings.HasPrefix(key, prefix) && !yield(key, snapshot[key]) {
+				return
+			}
+		}
+	}
 }
 
 // Snapshot returns what the journal holds.

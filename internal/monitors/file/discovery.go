@@ -60,6 +60,11 @@ func (m *Monitor) scan(now time.Time) {
 			m.add(path, now)
 		}
 	}
+	for path := range m.aliases {
+		if _, there := slices.BinarySearch(found, path); !there {
+			delete(m.aliases, path)
+		}
+	}
 	m.retire(found, now)
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -160,6 +165,7 @@ func (m *Monitor) isNew(path string, followed map[inode]bool) (inode, bool) {
 	known := m.table[path] != nil
 	m.mu.Unlock()
 	if known {
+		delete(m.aliases, path)
 		return inode{}, false
 	}
 	info, err := stat(path)
@@ -170,7 +176,10 @@ func (m *Monitor) isNew(path string, followed map[inode]bool) (inode, bool) {
 	if sys, ok := info.Sys().(*syscall.Stat_t); ok {
 		id = inode{uint64(sys.Dev), sys.Ino} //nolint:unconvert // Dev is narrower elsewhere
 	}
-	return id, !followed[id]
+	if followed[id] {
+		m.aliases[path] = id
+	}
+	return id, !followed[id] && m.aliases[path] != id
 }
 
 func stat(path string) (fs.FileInfo, error) { return os.Stat(path) }
@@ -182,7 +191,7 @@ func (m *Monitor) add(path string, now time.Time) {
 		return
 	}
 	s := &source{
-		path: path, format: files.Format, maxLine: m.opts.MaxLineBytes, sink: m.opts.Dispatcher, logger: m.logger,
+		path: path, format: files.Format, maxLine: m.opts.MaxLineBytes, sink: m.opts.Dispatcher, lister: &m.lister, logger: m.logger,
 		record: describe(path, m.opts.Host, labels),
 	}
 	m.mu.Lock()

@@ -104,6 +104,7 @@ type Monitor struct {
 	opts   Options
 	logger *slog.Logger
 	set    *tail.Set
+	lister tail.Lister
 	// appeared has a token while there may be files that were not looked at.
 	appeared chan struct{}
 	// dirs are the directories that are watched for new files, and toldProblem
@@ -111,6 +112,9 @@ type Monitor struct {
 	// scan.
 	dirs        map[string]bool
 	toldProblem bool
+	// aliases are paths of files that are, or were, followed under another one,
+	// such as what a log was renamed to. It belongs to the goroutine of scan too.
+	aliases map[string]inode
 
 	mu sync.Mutex
 	// table holds all files by path. Only the goroutine of scan changes it.
@@ -138,7 +142,7 @@ func New(opts Options) *Monitor {
 		opts:     opts,
 		logger:   opts.Logger.With("component", "file_monitor"),
 		appeared: make(chan struct{}, 1),
-		table:    map[string]*source{}, dirs: map[string]bool{}, orphans: map[string]orphan{}, refused: map[string]string{},
+		table:    map[string]*source{}, dirs: map[string]bool{}, orphans: map[string]orphan{}, aliases: map[string]inode{}, refused: map[string]string{},
 	}
 	m.set = tail.NewSet(tail.SetOptions{
 		MaxOpen: opts.MaxOpenFiles, NoWatch: opts.NoWatch,

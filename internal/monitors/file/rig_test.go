@@ -33,7 +33,9 @@ type sink struct {
 	forgot  []string
 	// refuse is the error of the next Accept.
 	refuse error
-	// skipped counts the records that a destination had already.
+	// resumeError is the error of Resume while it is set.
+	resumeError error
+	// problems are what no batch should be like.
 	problems []string
 }
 
@@ -102,6 +104,9 @@ func flags(f record.Flags) (text string) {
 func (s *sink) Resume(key string, start record.Cursor) ([]record.Cursor, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.resumeError != nil {
+		return nil, s.resumeError
+	}
 	var known []record.Cursor
 	for _, cursors := range s.cursors {
 		c, ok := cursors[key]

@@ -36,6 +36,7 @@ type source struct {
 	sink    Dispatcher
 	logger  *slog.Logger
 	record  *record.Source
+	lister  *tail.Lister
 	reader  *tail.Reader
 	member  atomic.Pointer[tail.Member]
 	// cleanEnd says that the file of this name that was here before was read to
@@ -102,7 +103,7 @@ func (s *source) begin(atEnd bool, wait time.Duration) error {
 		}
 	}
 	s.reader = tail.NewReader(
-		tail.Log{Path: s.path, Rotated: tail.Rotations(s.path)}, s.resume(), tail.Options{Settle: wait})
+		tail.Log{Path: s.path, Rotated: s.lister.Rotations(s.path)}, s.resume(), tail.Options{Settle: wait})
 	return nil
 }
 

@@ -61,7 +61,11 @@ func startCluster(t testing.TB, config *tls.Config, brokers int) *cluster {
 	if c.Cluster, err = kfake.NewCluster(options...); err != nil {
 		t.Fatal(err)
 	}
-	c.ControlKey(int16(kmsg.Produce), c.produce)
+	c.ControlKey(int16(kmsg.Produce), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		res, handled := c.produce(req.(*kmsg.ProduceRequest))
+		return res, nil, handled
+	})
 	return c
 }
 
@@ -126,10 +130,9 @@ func (c *cluster) cut() {
 	}
 }
 
-// produce decides what becomes of a produce request.
-func (c *cluster) produce(request kmsg.Request) (kmsg.Response, error, bool) {
-	c.KeepControl()
-	req := request.(*kmsg.ProduceRequest)
+// produce decides what becomes of a produce request: it returns an answer, or
+// none, and whether that is all.
+func (c *cluster) produce(req *kmsg.ProduceRequest) (res kmsg.Response, handled bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.requests++
@@ -138,19 +141,19 @@ func (c *cluster) produce(request kmsg.Request) (kmsg.Response, error, bool) {
 		fault = c.fault(c.faulted)
 		c.faulted++
 	}
-	switch {
-	case fault.Kind == sinktest.Busy:
-		return answer(req, kerr.NotEnoughReplicas.Code), nil, true
-	case fault.Kind == sinktest.Hang:
-		return nil, nil, true
-	case fault.Kind == sinktest.Lost:
+	switch fault.Kind {
+	case sinktest.Busy:
+		return answer(req, kerr.NotEnoughReplicas.Code), true
+	case sinktest.Hang:
+		return nil, true
+	case sinktest.Lost:
 		c.dropNext = true
-		return nil, nil, false
+		return nil, false
 	}
 	if c.refuse != nil && c.refuses(req) {
-		return answer(req, kerr.InvalidRecord.Code), nil, true
+		return answer(req, kerr.InvalidRecord.Code), true
 	}
-	return nil, nil, false
+	return nil, false
 }
 
 // refuses reports whether a batch of the request holds a line that is refused.

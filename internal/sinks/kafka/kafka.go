@@ -35,8 +35,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"log_capturer/internal/delivery"
-	"log_capturer/internal/httpclient"
 	"log_capturer/internal/jsondoc"
+	"log_capturer/internal/kafkaclient"
 	"log_capturer/internal/record"
 	"log_capturer/internal/sourcecache"
 	"log_capturer/internal/template"
@@ -44,9 +44,8 @@ import (
 
 // Options configure a Sink.
 type Options struct {
-	// Brokers are the addresses of one or more brokers, host:port, from which
-	// the others are learned.
-	Brokers []string
+	// Client is how brokers are reached.
+	Client kafkaclient.Options
 	// Topic is the template of the topic.
 	Topic string
 	// Key says what a message's key is, by which it finds its partition:
@@ -63,15 +62,6 @@ type Options struct {
 	MaxMessageBytes int
 	// CreateTopics lets brokers that allow it make a topic that is not there.
 	CreateTopics bool
-	// RequestTimeout is how long a broker has for an answer, 10 s when zero.
-	RequestTimeout time.Duration
-	// LookInterval is the least time between two questions about who leads which
-	// partition, which follow each failure. 1 s when zero.
-	LookInterval time.Duration
-	// SASL is how the agent logs in, nil for not at all.
-	SASL *SASL
-	// TLS secures the connections, nil for none.
-	TLS *httpclient.TLS
 	// Logger is the sink's logger; nil is silent.
 	Logger *slog.Logger
 }
@@ -80,7 +70,7 @@ type Options struct {
 // delivery.Starter.
 type Sink struct {
 	options []kgo.Opt
-	trouble *trouble
+	trouble *kafkaclient.Trouble
 	shape   *jsondoc.Shape // nil for text
 	topic   *topic
 	key     string
@@ -107,11 +97,17 @@ func New(o Options) (*Sink, error) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	if len(o.Brokers) == 0 {
-		return nil, errors.New("brokers is empty: write for instance [kafka:9092]")
+	if o.Client.Logger == nil {
+		o.Client.Logger = o.Logger
 	}
-	s := &Sink{key: o.Key, ready: make(chan struct{}), attempts: map[uint64]*attempt{}, trouble: &trouble{logger: o.Logger}}
+	if o.Client.RequestTimeout <= 0 {
+		o.Client.RequestTimeout = 10 * time.Second
+	}
+	s := &Sink{key: o.Key, ready: make(chan struct{}), attempts: map[uint64]*attempt{}}
 	var err error
+	if s.options, s.trouble, err = o.Client.Client(); err != nil {
+		return nil, err
+	}
 	if s.topic, err = newTopic(o.Topic); err != nil {
 		return nil, err
 	}
@@ -133,42 +129,18 @@ func New(o Options) (*Sink, error) {
 	if o.MaxMessageBytes <= 0 || o.MaxMessageBytes > 1<<29 {
 		return nil, fmt.Errorf("max_message_bytes is %d: use what the brokers' message.max.bytes says", o.MaxMessageBytes)
 	}
-	if o.RequestTimeout <= 0 {
-		o.RequestTimeout = 10 * time.Second
-	}
-	if o.LookInterval <= 0 {
-		o.LookInterval = time.Second
-	}
-	s.options = []kgo.Opt{
-		kgo.SeedBrokers(o.Brokers...),
-		kgo.ClientID("log_capturer"),
+	s.options = append(s.options,
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.ProducerBatchCompression(codec),
 		kgo.ProducerBatchMaxBytes(int32(o.MaxMessageBytes)),
-		kgo.BrokerMaxWriteBytes(1 << 30),
+		kgo.BrokerMaxWriteBytes(1<<30),
 		// The delivery's window bounds what is in memory.
 		kgo.MaxBufferedRecords(math.MaxInt32),
 		kgo.ProducerLinger(0),
-		kgo.ProduceRequestTimeout(o.RequestTimeout),
-		kgo.RequestTimeoutOverhead(o.RequestTimeout),
-		kgo.MetadataMinAge(o.LookInterval),
-		kgo.WithLogger(s.trouble),
-		kgo.Dialer((&dialer{tls: o.TLS}).dial),
-	}
+		kgo.ProduceRequestTimeout(o.Client.RequestTimeout),
+	)
 	if o.CreateTopics {
 		s.options = append(s.options, kgo.AllowAutoTopicCreation())
-	}
-	if o.TLS != nil {
-		if _, err := o.TLS.Config(); err != nil {
-			return nil, err
-		}
-	}
-	if o.SASL != nil {
-		mechanism, err := o.SASL.mechanism()
-		if err != nil {
-			return nil, err
-		}
-		s.options = append(s.options, kgo.SASL(mechanism))
 	}
 	if err := kgo.ValidateOpts(s.options...); err != nil {
 		return nil, err

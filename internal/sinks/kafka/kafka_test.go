@@ -18,6 +18,7 @@ import (
 	"log_capturer/internal/delivery"
 	"log_capturer/internal/identity"
 	"log_capturer/internal/jsondoc"
+	"log_capturer/internal/kafkaclient"
 	"log_capturer/internal/record"
 	"log_capturer/internal/sinks/sinktest"
 )
@@ -26,10 +27,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func options(c *cluster) Options {
 	return Options{
-		Brokers: c.ListenAddrs(), Topic: "logs.{compose_project}", Key: "container", Compression: "zstd", MaxMessageBytes: 1 << 20,
-		RequestTimeout: 500 * time.Millisecond, LookInterval: 20 * time.Millisecond,
+		Client: kafkaclient.Options{
+			Brokers: c.ListenAddrs(), RequestTimeout: 500 * time.Millisecond, LookInterval: 20 * time.Millisecond,
+			SASL: &kafkaclient.SASL{Mechanism: "scram-sha-256", Username: "admin", Password: "admin"},
+		},
+		Topic: "logs.{compose_project}", Key: "container", Compression: "zstd", MaxMessageBytes: 1 << 20,
 		Documents: jsondoc.Options{Time: "time", Line: "line", Fields: jsondoc.DefaultFields()},
-		SASL:      &SASL{Mechanism: "scram-sha-256", Username: "admin", Password: "admin"},
 	}
 }
 
@@ -73,10 +76,10 @@ func harness() sinktest.Harness {
 				o.MaxMessageBytes = c.limit
 			}
 			if c.tls != nil {
-				o.TLS = &conn.TLS
+				o.Client.TLS = &conn.TLS
 			}
 			if conn.TokenFile != "" {
-				o.SASL = &SASL{Mechanism: "scram-sha-256", Username: agentUser, PasswordFile: conn.TokenFile}
+				o.Client.SASL = &kafkaclient.SASL{Mechanism: "scram-sha-256", Username: agentUser, PasswordFile: conn.TokenFile}
 			}
 			return newSink(t, o)
 		},
@@ -221,7 +224,7 @@ func TestMessages(t *testing.T) {
 	f := func(change func(*Options), want ...string) {
 		t.Helper()
 		o := options(c)
-		o.SASL.Mechanism = "plain"
+		o.Client.SASL.Mechanism = "plain"
 		change(&o)
 		s := newSink(t, o)
 		stop := running(t, s)
@@ -250,7 +253,7 @@ func TestMessages(t *testing.T) {
 	for _, codec := range []string{"none", "gzip", "snappy", "lz4", "zstd"} {
 		f(func(o *Options) { o.Text, o.Compression = true, codec }, `1700000000123 "abc" one`, "1700000000124 \"abc\" tw\xffo")
 	}
-	f(func(o *Options) { o.Text, o.Key, o.SASL.Mechanism = true, "stream", "scram-sha-512" }, `1700000000123 "abc/stdout" one`, "1700000000124 \"abc/stderr\" tw\xffo")
+	f(func(o *Options) { o.Text, o.Key, o.Client.SASL.Mechanism = true, "stream", "scram-sha-512" }, `1700000000123 "abc/stdout" one`, "1700000000124 \"abc/stderr\" tw\xffo")
 	f(func(o *Options) { o.Key, o.Documents.ID = "none", "id" }, `1700000000123 "" {"time":"2023-11-14T22:13:20.123000000Z","id":"`+idOf(b, 0)[:13])
 }
 
@@ -326,13 +329,13 @@ func TestNoTopic(t *testing.T) {
 func TestNewRefuses(t *testing.T) {
 	f := func(change func(*Options), want string) {
 		t.Helper()
-		o := Options{Brokers: []string{"k:9092"}, Topic: "logs", Key: "none", Compression: "none", MaxMessageBytes: 1 << 20, Text: true}
+		o := Options{Client: kafkaclient.Options{Brokers: []string{"k:9092"}}, Topic: "logs", Key: "none", Compression: "none", MaxMessageBytes: 1 << 20, Text: true}
 		change(&o)
 		if _, err := New(o); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q in it", err, want)
 		}
 	}
-	f(func(o *Options) { o.Brokers = nil }, "brokers is empty")
+	f(func(o *Options) { o.Client.Brokers = nil }, "brokers is empty")
 	f(func(o *Options) { o.Topic = "" }, "topic is empty")
 	f(func(o *Options) { o.Topic = "a b" }, "which no topic may have")
 	f(func(o *Options) { o.Topic = "{nmae}" }, "topic: ")
@@ -340,7 +343,9 @@ func TestNewRefuses(t *testing.T) {
 	f(func(o *Options) { o.Compression = "x" }, "compression")
 	f(func(o *Options) { o.MaxMessageBytes = 0 }, "max_message_bytes")
 	f(func(o *Options) { o.Text = false }, "no name")
-	f(func(o *Options) { o.SASL = &SASL{Mechanism: "plain"} }, "no username")
-	f(func(o *Options) { o.SASL = &SASL{Mechanism: "x", Username: "u"} }, "mechanism")
-	f(func(o *Options) { o.SASL = &SASL{Mechanism: "plain", Username: "u", PasswordFile: "/nonexistent"} }, "no such file")
+	f(func(o *Options) { o.Client.SASL = &kafkaclient.SASL{Mechanism: "plain"} }, "no username")
+	f(func(o *Options) { o.Client.SASL = &kafkaclient.SASL{Mechanism: "x", Username: "u"} }, "mechanism")
+	f(func(o *Options) {
+		o.Client.SASL = &kafkaclient.SASL{Mechanism: "plain", Username: "u", PasswordFile: "/nonexistent"}
+	}, "no such file")
 }

@@ -61,7 +61,7 @@ func (s *Sink) Send(ctx context.Context, req *delivery.Request) error {
 		s.mu.Unlock()
 	}
 	if err == nil {
-		s.trouble.clear()
+		s.trouble.Clear()
 	}
 	return err
 }
@@ -181,7 +181,7 @@ func (s *Sink) waiting(ctx context.Context, a *attempt) error {
 	a.mu.Lock()
 	flying := a.flying
 	a.mu.Unlock()
-	if trouble := s.trouble.last(); trouble != nil {
+	if trouble := s.trouble.Last(); trouble != nil {
 		return fmt.Errorf("%d messages are not acknowledged: %w: %w", flying, ctx.Err(), trouble)
 	}
 	return fmt.Errorf("%d messages are not acknowledged: %w", flying, ctx.Err())

@@ -69,12 +69,12 @@ func (s *Sink) encode(req *delivery.Request) error {
 		return err
 	}
 	var push []byte
-	sc.raw, push = appendPush(sc.raw[:0], sc.runs, s.omitMetadata)
-	size := s2.MaxEncodedLen(len(push))
-	if size < 0 {
+	sc.raw = slices.Grow(sc.raw[:0], pushRoom(sc.runs))
+	sc.raw, push = appendPush(sc.raw, sc.runs, s.omitMetadata)
+	if s2.MaxEncodedLen(len(push)) < 0 {
 		return fmt.Errorf("a push of %d bytes is more than snappy takes", len(push))
 	}
-	req.Body = s2.EncodeSnappy(slices.Grow(req.Body[:0], size)[:size], push)
+	req.Body = appendSnappy(slices.Grow(req.Body[:0], snappyRoom(len(push))), push)
 	return nil
 }
 

@@ -74,6 +74,27 @@ func appendPush(dst []byte, runs []run, omitMetadata bool) (buf, push []byte) {
 	return dst, dst[begin:]
 }
 
+// pushRoom returns about how many bytes the push of runs takes, rather more than
+// less, so that a buffer is made once.
+func pushRoom(runs []run) int {
+	const entry = 40 // tags, sizes, a time
+	size := 0
+	for i := range runs {
+		r := &runs[i]
+		size += maxHeader + len(r.labels())
+		metadata := 0
+		for _, f := range r.fixed {
+			if f != nil {
+				metadata = max(metadata, len(f.metadata))
+			}
+		}
+		for j := range r.part.Batch.Records[r.part.From:r.part.To] {
+			size += entry + metadata + int(r.part.Batch.Records[r.part.From+j].Length)
+		}
+	}
+	return size
+}
+
 func appendRun(dst []byte, r *run, omitMetadata bool) []byte {
 	batch := r.part.Batch
 	records := batch.Records[r.part.From:r.part.To]

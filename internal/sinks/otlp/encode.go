@@ -63,6 +63,7 @@ func DefaultResource() map[string]string {
 		"container.name":         "{container_name}",
 		"container.image.name":   "{image}",
 		"host.name":              "{host}",
+		"log.file.path":          "{file_path}",
 		"docker.compose.project": "{compose_project}",
 		"docker.compose.service": "{compose_service}",
 	}

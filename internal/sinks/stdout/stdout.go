@@ -24,7 +24,7 @@ import (
 
 // Options configure a Sink.
 type Options struct {
-	// Text writes lines as they are, each after the name of its container and
+	// Text writes lines as they are, each after the name of its source and
 	// its stream; without it, documents of JSON.
 	Text bool
 	// Documents say what a document looks like.
@@ -119,5 +119,5 @@ func (s *Sink) encode(req *delivery.Request) []byte {
 
 // prefix returns what stands before a line in text.
 func prefix(src *record.Source, stream record.Stream) string {
-	return src.ContainerName + " " + stream.String() + " | "
+	return src.Name() + " " + stream.String() + " | "
 }

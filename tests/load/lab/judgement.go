@@ -223,14 +223,21 @@ func cmpFloat(a, b float64) int {
 	return 0
 }
 
-// judgeRise wants the rise of a column from its beginning to its end to be below
-// a limit, and names the columns with a prefix that rose as much.
+// floorRise returns by how much the lowest value of the last fifth is above that
+// of the first. What leaks lifts the floor; connections that come and go do not.
+func floorRise(values []float64) float64 {
+	n := max(1, len(values)/5)
+	return slices.Min(values[len(values)-n:]) - slices.Min(values[:n])
+}
+
+// judgeRise wants the floor of a column, and of all columns with a prefix, to rise
+// by less than a limit, and names those that rose by more.
 func judgeRise(h history, criterion, column, prefix string, limit float64) row {
-	rise := growth(h.of(column))
+	rise := floorRise(h.of(column))
 	r := row{criterion, fmt.Sprintf("< %g", limit), "", rise < limit}
 	r.got = fmt.Sprintf("%+.0f (%.0f -> %.0f)", rise, h[0].get(column), h[len(h)-1].get(column))
 	for _, c := range h.columns(prefix) {
-		if g := growth(h.of(c)); g >= limit {
+		if g := floorRise(h.of(c)); g >= limit {
 			r.pass = false
 			r.got += fmt.Sprintf("; %s %+.0f", strings.TrimPrefix(c, prefix), g)
 		}

@@ -92,7 +92,7 @@ func TestJudgeEachCriterion(t *testing.T) {
 	late := func(i int) float64 { return float64(max(0, i-100)) }
 	f("a component leaks behind a steady total", spoil(byComponent+"stream", func(i int) float64 { return 100 + float64(i) }), critGoroutines, "; stream +12.00/min")
 	f("sockets leak", spoil(byKind+"socket", func(i int) float64 { return 50 + float64(i) }), critFDs, "; socket +")
-	f("all descriptors leak", spoil(colFDs, func(i int) float64 { return 50 + float64(i) }), critFDs, "+98 (62 -> 170)")
+	f("all descriptors leak", spoil(colFDs, func(i int) float64 { return 50 + float64(i) }), critFDs, "+88 (62 -> 170)")
 	f("heap", spoil(colHeap, func(i int) float64 { return float64(i) * (1 << 20) }), critHeap, "+12.00 MiB/min")
 	f("memory once", spoil(colMemory, func(i int) float64 { return float64(60+i%120) * (1 << 20) }), critMemory, "at most 179.0 MiB")
 	f("goroutines once", spoil(colGoroutines, func(i int) float64 { return 177 + 30*float64(i%2) }), critMost, "at most 207")
@@ -158,6 +158,19 @@ func TestJudgeLagOfOneSample(t *testing.T) {
 	if r := judgeLag(o.history, 10*time.Second); r.pass || r.got != "at most 200.0 s" {
 		t.Errorf("%+v", r)
 	}
+}
+
+func TestFloorRise(t *testing.T) {
+	f := func(want float64, values ...float64) {
+		t.Helper()
+		if got := floorRise(values); got != want {
+			t.Errorf("%v: %v, want %v", values, got, want)
+		}
+	}
+	f(0, 5)
+	f(0, 10, 12, 10, 11, 14, 10, 10, 13, 10, 30)
+	f(2, 10, 12, 10, 11, 14, 10, 10, 13, 12, 30)
+	f(-1, 10, 11, 10, 10, 9)
 }
 
 func TestJudgeSilence(t *testing.T) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -23,6 +24,23 @@ func TestEveryScenarioLoads(t *testing.T) {
 	}
 	if _, err := loadScenario("nope"); err == nil || !strings.Contains(err.Error(), "there are churn, day") {
 		t.Errorf("an unknown scenario: %v", err)
+	}
+}
+
+// The scenario in the README is one.
+func TestReadmeScenario(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(readme), "```yaml\n")
+	text, _, found := strings.Cut(rest, "```")
+	if !found {
+		t.Fatal("no scenario")
+	}
+	s, err := parseScenario("readme", []byte(text))
+	if err != nil || len(s.Faults) != 2 || !s.Criteria.Healthy {
+		t.Errorf("%+v, %v", s, err)
 	}
 }
 

@@ -1,4 +1,7 @@
-package kafka
+// Package kafkaclient is what the Kafka sink and the Kafka source share: how
+// brokers are connected and logged in to, and what the client library has to say
+// of its troubles. What is produced and consumed is theirs.
+package kafkaclient
 
 import (
 	"context"
@@ -58,6 +61,63 @@ func (o *SASL) mechanism() (sasl.Mechanism, error) {
 	return nil, fmt.Errorf("sasl mechanism %q is unknown: use plain, scram-sha-256 or scram-sha-512", o.Mechanism)
 }
 
+// Options say how brokers are reached.
+type Options struct {
+	// Brokers are the addresses of one or more brokers, host:port, from which
+	// the others are learned.
+	Brokers []string
+	// RequestTimeout is how long a broker has for an answer, 10 s when zero.
+	RequestTimeout time.Duration
+	// LookInterval is the least time between two questions about who leads which
+	// partition, which follow each failure. 1 s when zero.
+	LookInterval time.Duration
+	// SASL is how the agent logs in, nil for not at all.
+	SASL *SASL
+	// TLS secures the connections, nil for none.
+	TLS *httpclient.TLS
+	// Logger is told of the client's troubles, for debugging; nil is silent.
+	Logger *slog.Logger
+}
+
+// Client returns the options of a client, and where its troubles are kept. It
+// checks all that o says, reads the files that it names, and dials nothing.
+func (o Options) Client() ([]kgo.Opt, *Trouble, error) {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if len(o.Brokers) == 0 {
+		return nil, nil, errors.New("brokers is empty: write for instance [kafka:9092]")
+	}
+	if o.RequestTimeout <= 0 {
+		o.RequestTimeout = 10 * time.Second
+	}
+	if o.LookInterval <= 0 {
+		o.LookInterval = time.Second
+	}
+	trouble := &Trouble{logger: o.Logger}
+	options := []kgo.Opt{
+		kgo.SeedBrokers(o.Brokers...),
+		kgo.ClientID("log_capturer"),
+		kgo.RequestTimeoutOverhead(o.RequestTimeout),
+		kgo.MetadataMinAge(o.LookInterval),
+		kgo.WithLogger(trouble),
+		kgo.Dialer((&dialer{tls: o.TLS}).dial),
+	}
+	if o.TLS != nil {
+		if _, err := o.TLS.Config(); err != nil {
+			return nil, nil, err
+		}
+	}
+	if o.SASL != nil {
+		mechanism, err := o.SASL.mechanism()
+		if err != nil {
+			return nil, nil, err
+		}
+		options = append(options, kgo.SASL(mechanism))
+	}
+	return options, trouble, nil
+}
+
 // dialTimeout bounds one connecting, TLS included.
 const dialTimeout = 10 * time.Second
 
@@ -87,40 +147,50 @@ func (d *dialer) dial(ctx context.Context, network, address string) (net.Conn, e
 	return nil, errors.Join(err, conn.Close())
 }
 
-// trouble keeps the last error that the client has told in its log: it tries
+// Trouble keeps the last error that the client has told in its log: it tries
 // for ever by itself, and says there why.
-type trouble struct {
+type Trouble struct {
 	logger *slog.Logger
 
 	mu  sync.Mutex
 	err error
+	at  time.Time
 }
 
+// freshness is how long a trouble counts. A client that has one says so again
+// and again.
+const freshness = time.Minute
+
 // Level implements kgo.Logger.
-func (*trouble) Level() kgo.LogLevel { return kgo.LogLevelWarn }
+func (*Trouble) Level() kgo.LogLevel { return kgo.LogLevelWarn }
 
 // Log implements kgo.Logger. The delivery tells of what lasts; this is for
 // debugging.
-func (t *trouble) Log(level kgo.LogLevel, message string, keyvals ...any) {
+func (t *Trouble) Log(level kgo.LogLevel, message string, keyvals ...any) {
 	t.logger.Debug("kafka_client", "level", level.String(), "message", message, "details", fmt.Sprint(keyvals...))
 	for i := 0; i+1 < len(keyvals); i += 2 {
 		err, ok := keyvals[i+1].(error)
 		// That something of the client's own has ended is no reason.
 		if ok && keyvals[i] == "err" && !errors.Is(err, context.Canceled) && !errors.Is(err, net.ErrClosed) {
 			t.mu.Lock()
-			t.err = err
+			t.err, t.at = err, time.Now()
 			t.mu.Unlock()
 		}
 	}
 }
 
-func (t *trouble) last() error {
+// Last returns the last trouble, nil for none since Clear or in the last minute.
+func (t *Trouble) Last() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if time.Since(t.at) > freshness {
+		return nil
+	}
 	return t.err
 }
 
-func (t *trouble) clear() {
+// Clear forgets it: all is well again.
+func (t *Trouble) Clear() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.err = nil
