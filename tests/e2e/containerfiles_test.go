@@ -321,7 +321,7 @@ func TestTransportChange(t *testing.T) {
 	for range 3 {
 		running = append(running, engine.Run(t, enginetest.Options{
 			Labels: map[string]string{labelKey: id}, Count: true,
-			Args: []string{"-run-id", "r", "-rate", "200", "-streams", "both", "-size", "50,200,20000"},
+			Args: []string{"-run-id", "r", "-rate", "30", "-streams", "both", "-size", "50,200,20000"},
 		}))
 	}
 	a := agent.Start(t, agent.Options{Config: monitorConfig(id, "transport: auto", "data_root: "+root, "reconcile_interval: 200ms") +

@@ -57,8 +57,11 @@ type fileLog struct {
 	// that all was read that there is, and lastEntry is the time of the last
 	// entry in Unix nanoseconds.
 	found, ended, idle atomic.Bool
-	lastEntry          atomic.Int64
-	opened             time.Time
+	// absent says that the file was not where it was while it was still written
+	// to.
+	absent    atomic.Bool
+	lastEntry atomic.Int64
+	opened    time.Time
 	// newcomer says that the container was made while the agent watched, so that
 	// its file should be seen when it is empty yet. lateBy is set before it is
 	// reported that it was not.
@@ -77,6 +80,8 @@ type fileLog struct {
 	// live is the inode of the file that was read to its end last: what does not
 	// fill the buffer is all there is of it, without another look.
 	live uint64
+	// looked is when it was seen last whether the file is where it was.
+	looked time.Time
 	// unlinked says that the file that went away was not renamed, so that others
 	// may have come and gone before the next one.
 	unlinked bool
@@ -198,6 +203,9 @@ func (f *fileLog) step(ctx context.Context, buf []byte) tail.Verdict {
 	if err != nil {
 		return f.leave(ctx, endFileLost, err)
 	}
+	if c.Kind == tail.Data && known {
+		f.look(ctx)
+	}
 	if f.reader.Inode() != 0 && !f.found.Swap(true) && f.newcomer && len(c.Data) > 0 {
 		f.lateBy = seenLate(f.reader.Path())
 		f.report(ctx, result{file: f, end: endLate})
@@ -217,7 +225,8 @@ func (f *fileLog) step(ctx context.Context, buf []byte) tail.Verdict {
 	}
 	f.idle.Store(true)
 	if c.Kind == tail.Idle {
-		f.live = f.reader.Inode()
+		f.live, f.looked = f.reader.Inode(), time.Now()
+		f.absent.Store(false)
 	}
 	if !known {
 		return tail.Rest
@@ -275,6 +284,25 @@ func (f *fileLog) data(ctx context.Context, c *tail.Chunk, known, stopped bool) 
 	}
 	f.idle.Store(true)
 	return tail.Rest
+}
+
+// lookEvery is how often it is seen whether the file of a container that writes
+// all the time is still where it was: while it grows the reader has no reason to
+// look.
+const lookEvery = time.Second
+
+// look asks about the container when its file is not where it was.
+func (f *fileLog) look(ctx context.Context) {
+	now := time.Now()
+	if now.Sub(f.looked) < lookEvery {
+		return
+	}
+	f.looked = now
+	_, err := os.Stat(f.reader.Path())
+	f.absent.Store(err != nil)
+	if err != nil {
+		f.report(ctx, result{file: f, end: endAsk})
+	}
 }
 
 // deliver hands over the batch.

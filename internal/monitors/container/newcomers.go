@@ -203,7 +203,7 @@ func (m *Monitor) learnAnswer(a answer, now time.Time) {
 	case a.err == nil:
 		m.update(a.info, now)
 		m.judgeLate(a)
-		if e := m.table[a.id]; e != nil && e.file != nil && e.file.ended.Load() {
+		if e := m.table[a.id]; e != nil && e.file != nil && (e.file.ended.Load() || e.file.absent.Load()) {
 			m.withoutFile(e, a.info, now)
 		}
 	case !errors.Is(a.err, ErrGone):
