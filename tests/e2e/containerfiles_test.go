@@ -96,6 +96,15 @@ func containerStates(t *testing.T, a *agent.Agent) (list []containerState) {
 // last one's number, and how many stretches of them are missing.
 type stretches struct{ lines, last, holes uint64 }
 
+// missing returns in how many places lines are missing of so many. The last ones
+// may be, when the other stream went on for longer than is retained.
+func (s stretches) missing(lines int) uint64 {
+	if s.last < uint64(lines) {
+		return s.holes + 1
+	}
+	return s.holes
+}
+
 // countStretches reads what arrived, in which lines may be missing but none may
 // be repeated, out of order or damaged.
 func countStretches(t *testing.T, a *agent.Agent) map[string]*[record.NumStreams]stretches {
@@ -157,10 +166,6 @@ func TestContainerFileRotation(t *testing.T) {
 	waitDrained(t, a)
 	checkAccounts(t, a)
 	checkHealthy(t, a)
-	gaps := map[string]uint64{}
-	for _, s := range containerStates(t, a) {
-		gaps[s.ID] = s.Gaps
-	}
 	if lost := a.Metric(t, "log_capturer_container_lost_bytes_total"); lost != 0 {
 		t.Errorf("%v bytes lost", lost)
 	}
@@ -168,6 +173,21 @@ func TestContainerFileRotation(t *testing.T) {
 		t.Errorf("%v streams are open", n)
 	}
 	arrived := countStretches(t, a)
+	// What a container may have written before its file was seen is known when
+	// the engine has said how the file is rotated.
+	gaps := map[string]uint64{}
+	for end := time.Now().Add(30 * time.Second); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		enough := true
+		for _, s := range containerStates(t, a) {
+			gaps[s.ID] = s.Gaps
+			if got := arrived[s.ID]; got != nil {
+				enough = enough && max(got[0].missing(lines), got[1].missing(lines)) <= s.Gaps
+			}
+		}
+		if enough {
+			break
+		}
+	}
 	for _, v := range variants {
 		got := arrived[v.c.ID]
 		if got == nil {
@@ -179,9 +199,7 @@ func TestContainerFileRotation(t *testing.T) {
 		}
 		for i, s := range got {
 			stream := record.Stream(i)
-			if s.last < uint64(lines) {
-				s.holes++ // the other stream went on for longer than is retained
-			}
+			s.holes = s.missing(lines)
 			t.Logf("%v %v: %d lines, %d holes, %d suspected gaps", v.opts, stream, s.lines, s.holes, gaps[v.c.ID])
 			if s.holes > gaps[v.c.ID] {
 				t.Errorf("%v %v: lines are missing in %d places, %d gaps were suspected", v.opts, stream, s.holes, gaps[v.c.ID])
