@@ -226,14 +226,13 @@ func (m *Monitor) learnAnswer(a answer, now time.Time) {
 
 // lateness is how a new container's file was when it was seen first.
 type lateness struct {
-	at time.Time
 	// rotations is how often it had been rotated, as far as that can be seen.
 	rotations int
 }
 
 // seenLate looks at what the log at path was rotated to.
 func seenLate(path string) lateness {
-	l := lateness{at: time.Now()}
+	var l lateness
 	rotated, _ := tail.Numbered(path)() // what can't be listed is not there
 	for _, name := range rotated {
 		n, _ := strconv.Atoi(strings.TrimSuffix(strings.TrimPrefix(name, path+"."), ".gz"))
@@ -241,9 +240,6 @@ func seenLate(path string) lateness {
 	}
 	return l
 }
-
-// fastest is what no engine writes in a second, in bytes.
-const fastest = 500_000_000
 
 // judgeLate counts a suspected gap when the beginning of a container's log may
 // have been rotated away before its file was seen. The caller holds m.mu.
@@ -261,7 +257,7 @@ func (m *Monitor) judgeLate(a answer) {
 	case a.info.MaxFiles > 1:
 		lost = late.rotations >= a.info.MaxFiles-1
 	case a.info.MaxSize > 0:
-		lost = late.at.Sub(a.info.StartedAt).Seconds()*fastest >= float64(a.info.MaxSize)
+		lost = true // there is nothing to tell by
 	}
 	if lost {
 		e.counters.gaps.Add(1)
