@@ -216,12 +216,14 @@ func (f *fileLog) step(ctx context.Context, buf []byte) tail.Verdict {
 	case tail.Gap:
 		return f.gapped(ctx, &c)
 	case tail.Ended:
-		switch {
-		case f.found.Load() && !gone:
+		if f.found.Load() && !gone {
 			return f.lostFile(ctx)
-		case !f.found.Load() && f.ran.Load() && !gone:
-			return f.leave(ctx, endFileLost, errNoFile)
 		}
+	}
+	if !f.found.Load() && f.ran.Load() && !gone && readable(f.reader.Path()) != nil {
+		// The engine makes the file before it starts the container, so it went
+		// away, or out of reach, before it was opened.
+		return f.leave(ctx, endFileLost, errNoFile)
 	}
 	f.idle.Store(true)
 	if c.Kind == tail.Idle {

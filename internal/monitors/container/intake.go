@@ -80,11 +80,13 @@ func (in *intake) drop() {
 // that is not known.
 func (in *intake) handOver(ctx context.Context, decoder pending, place record.Place) error {
 	b := in.batch
-	if b == nil {
-		return nil
-	}
-	if len(b.Records) == 0 {
+	if b == nil || len(b.Records) == 0 {
 		in.drop()
+		// What was read gave no line, as NULs do. It need not be read, and
+		// counted, once more.
+		if !place.IsZero() {
+			in.position.cursor.Place = place
+		}
 		return nil
 	}
 	if ctx.Err() != nil {
