@@ -47,6 +47,7 @@ server: {http_listen_address: 127.0.0.1, http_listen_port: %[1]d, grpc_listen_ad
 common:
   path_prefix: %[3]s
   replication_factor: 1
+  instance_addr: 127.0.0.1
   ring: {instance_addr: 127.0.0.1, kvstore: {store: inmemory}}
   storage: {filesystem: {chunks_directory: %[3]s/chunks, rules_directory: %[3]s/rules}}
 schema_config:
