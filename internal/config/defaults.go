@@ -66,7 +66,7 @@ func defaultSink(typ string) Sink {
 			Concurrency:  4,
 			BatchBytes:   mib,
 			BatchRecords: 10000,
-			Linger:       Duration(100 * time.Millisecond),
+			Linger:       Duration(40 * time.Millisecond),
 			Timeout:      Duration(30 * time.Second),
 			MinBackoff:   Duration(500 * time.Millisecond),
 			MaxBackoff:   Duration(30 * time.Second),

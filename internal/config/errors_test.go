@@ -165,7 +165,7 @@ func TestBadConfigs(t *testing.T) {
 		{"window under the batch", "container_monitor: {max_line_bytes: 64KiB}\ndispatcher: {window_bytes: 512KiB}", []string{
 			`c.yaml:2:28: dispatcher.window_bytes: sinks[0].batch_bytes (1MiB) does not fit into dispatcher.window_bytes (512KiB)`}},
 		{"linger", loki + "  linger: 1m", []string{`c.yaml:4:11: sinks[0].linger: linger (1m) is longer than timeout (30s)`}},
-		{"timeout under linger", loki + "  timeout: 5ms", []string{`c.yaml:4:12: sinks[0].timeout: linger (100ms) is longer than timeout (5ms)`}},
+		{"timeout under linger", loki + "  timeout: 5ms", []string{`c.yaml:4:12: sinks[0].timeout: linger (40ms) is longer than timeout (5ms)`}},
 		{"backoff", loki + "  min_backoff: 1m\n  max_backoff: 5s", []string{
 			`c.yaml:4:16: sinks[0].min_backoff: min_backoff (1m) is longer than max_backoff (5s)`}},
 		{"no contradiction with a bad value", loki + "  min_backoff: 1m\n  max_backoff: x", []string{

@@ -38,8 +38,8 @@ sinks:
 		got = append(got, fmt.Sprint(s.Name, " ", s.Loki.URL, " ", s.Delivery.Timeout, " ", s.Delivery.Linger, " ", s.Loki.Labels))
 	}
 	want := []string{
-		"first http://first 5s 100ms map[job:x]",
-		"second http://first 5s 100ms map[job:x]",
+		"first http://first 5s 40ms map[job:x]",
+		"second http://first 5s 40ms map[job:x]",
 		"third http://first 5s 1s map[job:x more:y]",
 	}
 	if !reflect.DeepEqual(got, want) {
