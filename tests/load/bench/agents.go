@@ -74,7 +74,7 @@ func (j job) quoted(separator string) string {
 func logCapturer(binary string, j job) ([]string, error) {
 	lines := append([]string{
 		"  include: {labels: [\"" + j.label + "\"]}",
-		//TEMP"  transport: " + j.transport,
+		"  transport: " + j.transport,
 	}, j.extra...)
 	path, err := j.write("agent.yaml", `data_dir: `+filepath.Join(j.dir, "data")+`
 server: {listen: "127.0.0.1:0"}

@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -113,5 +115,53 @@ func TestCPUOf(t *testing.T) {
 	}
 	if before <= 0 || now <= 0 || peak < now {
 		t.Errorf("process 1 used %v, holds %d and held %d bytes", before, now, peak)
+	}
+}
+
+// Every agent is told the files and the endpoint of its job.
+func TestConfigurations(t *testing.T) {
+	j := job{
+		dir: t.TempDir(), files: []string{"/logs/a.log", "/logs/b.log"}, label: "k=v",
+		endpoint: "http://127.0.0.1:7", transport: "api", metrics: "127.0.0.1:8", pprof: "127.0.0.1:9",
+	}
+	told := func(argv []string) string {
+		text := strings.Join(argv, "\n")
+		entries, err := os.ReadDir(j.dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range entries {
+			b, err := os.ReadFile(filepath.Join(j.dir, e.Name()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			text += "\n" + string(b)
+			if err := os.Remove(filepath.Join(j.dir, e.Name())); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return text
+	}
+	for _, c := range contenders {
+		argv, err := c.command("/bin/"+c.name, j)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := told(argv)
+		for _, want := range append([]string{"127.0.0.1", "7"}, j.files...) {
+			if !strings.Contains(text, want) {
+				t.Errorf("%s is not told of %s:\n%s", c.name, want, text)
+			}
+		}
+	}
+	argv, err := logCapturer("/bin/log_capturer", j)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := told(argv)
+	for _, want := range []string{"transport: api", `"k=v"`, j.endpoint, j.metrics, j.pprof} {
+		if !strings.Contains(text, want) {
+			t.Errorf("log_capturer is not told %q:\n%s", want, text)
+		}
 	}
 }

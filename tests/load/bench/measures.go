@@ -407,6 +407,9 @@ func apiRotation(ctx context.Context, r *rig) error {
 	if err != nil {
 		return err
 	}
+	if err := settled(ctx, paths[0]); err != nil {
+		return err
+	}
 	l, err := r.observe(ctx, g, job{transport: "api", pprof: r.opts.pprof, extra: []string{"  rotation_interval: 1s"}})
 	if err != nil {
 		return err
@@ -463,6 +466,23 @@ func apiRotation(ctx context.Context, r *rig) error {
 	fmt.Fprintf(r.out, "| log | rotations | engine's CPU for each, all that it did included |\n|---|---|---|\n| %s | %.0f | %.1f ms |\n",
 		mib(size.Size()), n, 1e3*(cpuAfter-cpu).Seconds()/n)
 	return nil
+}
+
+// settled waits until nothing has been written to a file for a while.
+func settled(ctx context.Context, path string) error {
+	for size := int64(-1); ; {
+		info, err := os.Stat(path)
+		if err != nil {
+			return err
+		}
+		if info.Size() == size {
+			return nil
+		}
+		size = info.Size()
+		if err := sleepUntil(ctx, time.Now().Add(3*time.Second)); err != nil {
+			return err
+		}
+	}
 }
 
 func scale(ctx context.Context, r *rig) error {
