@@ -249,6 +249,11 @@ func (m *Monitor) learnEvent(event Event, now time.Time) {
 		m.update(info, now)
 		e = h
 	}
+	if _, removed := m.orphans[keyPrefix+event.ID]; removed && e == nil {
+		// It is heard late of a container that the engine has said is gone. Ids do
+		// not come again, and should it be there after all, the next list says so.
+		return
+	}
 	switch event.Kind {
 	case EventCreate:
 		if e == nil {
