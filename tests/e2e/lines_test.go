@@ -64,6 +64,10 @@ func testLineShapes(t *testing.T, transport string) {
 		_, err := s.container.Wait(time.Minute)
 		enginetest.Must(t, err)
 	}
+	// One that is not known yet is not waited for by waitDrained.
+	for _, s := range sources {
+		waitRead(t, a, s.container)
+	}
 	waitDrained(t, a)
 	checkAccounts(t, a)
 
