@@ -2,7 +2,6 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -16,8 +15,12 @@ import (
 // checkTimeout bounds the trying of the engine, or of one destination.
 const checkTimeout = 10 * time.Second
 
-// ErrNotTried says that there is no way to try a destination.
-var ErrNotTried = errors.New("sinks of this type cannot be tried")
+// errUntried says that there is no way to try a destination, which is neither
+// good nor bad: cli tells it apart by its method.
+type errUntried struct{}
+
+func (errUntried) Error() string { return "sinks of this type cannot be tried" }
+func (errUntried) Untried()      {}
 
 // Check tries the engine and every destination that a configuration names, and
 // tells of each when it is done: what it is, where, and the error, nil for one
@@ -64,7 +67,7 @@ func (a *app) checkSink(ctx context.Context, c config.Sink) error {
 	}
 	defer s.close()
 	if s.checker == nil {
-		return ErrNotTried
+		return errUntried{}
 	}
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"strings"
@@ -17,7 +18,8 @@ that hold secrets and certificates are read.
 
   --config FILE   the configuration, in YAML
   --connect       also try the engine and every destination, and say of each
-                  whether it works; nothing is delivered
+                  whether it works; nothing is delivered. Sinks other than
+                  loki and local_file cannot be tried, and are named as untried
 
 Exit codes: 0 valid, and everything that was tried works; 1 it could not be
 tried, 2 wrong usage, 3 invalid, 4 valid, but something does not work.
@@ -56,9 +58,16 @@ func validate(ctx context.Context, c *call) int {
 	failed := 0
 	err = c.agent.Check(ctx, cfg, func(what, where string, err error) {
 		progress("")
-		if err == nil {
+		_, untried := errors.AsType[interface {
+			error
+			Untried()
+		}](err)
+		switch {
+		case err == nil:
 			fmt.Fprintf(c.Stdout, "  works   %s (%s)\n", what, where)
-		} else {
+		case untried:
+			fmt.Fprintf(c.Stdout, "  untried %s (%s): %v\n", what, where, err)
+		default:
 			failed++
 			fmt.Fprintf(c.Stdout, "  FAILS   %s (%s): %v\n", what, where, err)
 		}
