@@ -7,12 +7,9 @@
 package loki
 
 import (
-	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -27,23 +24,18 @@ import (
 
 	"go.uber.org/goleak"
 
-	"log_capturer/internal/deadletter"
-	"log_capturer/internal/delivery"
-	"log_capturer/internal/delivery/deliverytest"
 	"log_capturer/internal/record"
 	"log_capturer/internal/record/recordtest"
 	"log_capturer/internal/sinks/loki"
+	"log_capturer/internal/testkit/destination"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// patience is how long a test waits for what has to happen.
-const patience = 3 * time.Minute
-
 // configuration is that of a single binary that keeps everything in a folder.
 const configuration = `
 auth_enabled: false
-server: {http_listen_address: 127.0.0.1, http_listen_port: %[1]d, grpc_listen_address: 127.0.0.1, grpc_listen_port: %[2]d, log_level: warn}
+server: {http_listen_address: 127.0.0.1, http_listen_port: %[1]s, grpc_listen_address: 127.0.0.1, grpc_listen_port: %[2]s, log_level: warn}
 common:
   path_prefix: %[3]s
   replication_factor: 1
@@ -66,87 +58,31 @@ analytics: {reporting_enabled: false}
 // maxLineBytes is the longest line that this Loki takes.
 const maxLineBytes = 64 << 10
 
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
-var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
-
 // start builds and starts Loki, and returns its URL.
 func start(t *testing.T) string {
 	t.Helper()
-	dir := t.TempDir()
-	binary := filepath.Join(dir, "loki")
-	build := exec.Command("go", "build", "-o", binary, "github.com/grafana/loki/v3/cmd/loki")
-	build.Dir, build.Env = "server", append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build Loki: %v\n%s", err, out)
-	}
-	// The ports are free now, and may be taken by another in a moment.
-	for range 5 {
-		if address := startAt(t, binary, t.TempDir()); address != "" {
-			return address
+	binary := destination.Build(t, "server", "github.com/grafana/loki/v3/cmd/loki")
+	var address string
+	destination.Start(t, func() (*exec.Cmd, string) {
+		dir, port := t.TempDir(), freePort(t)
+		address = "http://127.0.0.1:" + port
+		file := filepath.Join(dir, "loki.yaml")
+		text := fmt.Sprintf(configuration, port, freePort(t), dir, maxLineBytes)
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
 		}
-	}
-	t.Fatal("Loki does not start")
-	return ""
-}
-
-// startAt starts the binary. It returns nothing when it ends at once.
-func startAt(t *testing.T, binary, dir string) string {
-	t.Helper()
-	port := freePort(t)
-	file := filepath.Join(dir, "loki.yaml")
-	text := fmt.Sprintf(configuration, port, freePort(t), dir, maxLineBytes)
-	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	var output bytes.Buffer
-	cmd := exec.Command(binary, "-config.file", file)
-	cmd.Stdout, cmd.Stderr = &output, &output
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	address := fmt.Sprintf("http://127.0.0.1:%d", port)
-	for deadline := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
-		if res, err := client.Get(address + "/ready"); err == nil {
-			res.Body.Close()
-			if res.StatusCode == http.StatusOK {
-				break
-			}
-		}
-		select {
-		case err := <-ended:
-			t.Logf("Loki ended: %v\n%s", err, output.String())
-			return ""
-		default:
-		}
-		if time.Now().After(deadline) {
-			t.Error("Loki does not become ready")
-			break
-		}
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(os.Interrupt)
-		select {
-		case <-ended:
-		case <-time.After(patience):
-			_ = cmd.Process.Kill()
-			<-ended
-		}
-		if t.Failed() {
-			t.Logf("Loki said\n%s", output.String())
-		}
+		return exec.Command(binary, "-config.file", file), address + "/ready"
 	})
 	return address
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	_, port, err := net.SplitHostPort(destination.FreeAddress(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
 }
 
 // entry is one entry as Loki gives it back.
@@ -158,7 +94,7 @@ type entry struct {
 // query returns the entries of a container by stream, by time.
 func query(t *testing.T, base, container string, from, to time.Time) map[string][]entry {
 	t.Helper()
-	res, err := client.Get(base + "/loki/api/v1/query_range?" + url.Values{
+	res, err := destination.Client.Get(base + "/loki/api/v1/query_range?" + url.Values{
 		"query": {fmt.Sprintf("{container=%q}", container)}, "limit": {"100000"}, "direction": {"forward"},
 		"start": {strconv.FormatInt(from.UnixNano(), 10)}, "end": {strconv.FormatInt(to.UnixNano(), 10)},
 	}.Encode())
@@ -236,7 +172,7 @@ func TestEveryLine(t *testing.T) {
 			defer to.Close()
 			base := time.Now().Add(-time.Minute).Truncate(time.Second)
 			logs := []*recordtest.Log{newLog(string(encoding)+"-web", 3000, base), newLog(string(encoding)+"-db", 500, base)}
-			deliver(t, to, logs)
+			destination.Deliver(t, to, logs, uint64(len(logs))) // the long line of each
 			for _, log := range logs {
 				got := query(t, address, log.Source.ContainerName, base.Add(-time.Second), base.Add(10*time.Second))
 				for stream := range record.Stream(record.NumStreams) {
@@ -257,40 +193,57 @@ func TestEveryLine(t *testing.T) {
 	}
 }
 
-// deliver runs the delivery of the logs to its end. One line of each is refused.
-func deliver(t *testing.T, to delivery.Sink, logs []*recordtest.Log) {
+// Why the sink puts one Loki stream into a push: of several, Loki says how it went
+// with the last. It keeps nothing of the first of these two, and answers that all
+// is well.
+func TestPushOfSeveralStreams(t *testing.T) {
+	address := start(t)
+	now := time.Now()
+	old := now.Add(-3 * time.Hour) // further behind its stream's newest than Loki takes
+	push(t, address, http.StatusNoContent, stream{"a", now, "a new"}, stream{"b", now, "b new"})
+	push(t, address, http.StatusBadRequest, stream{"a", old, "alone"})
+	push(t, address, http.StatusBadRequest, stream{"b", now.Add(1), "before it"}, stream{"a", old, "last"})
+	push(t, address, http.StatusNoContent, stream{"a", old, "first"}, stream{"b", now.Add(2), "behind it"})
+	for container, want := range map[string][]string{"a": {"a new"}, "b": {"b new", "before it", "behind it"}} {
+		var got []string
+		for _, e := range query(t, address, container, old.Add(-time.Hour), now.Add(time.Hour))["stdout"] {
+			got = append(got, e.line)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", container, got, want)
+		}
+	}
+}
+
+// stream is a Loki stream of one entry.
+type stream struct {
+	container string
+	at        time.Time
+	line      string
+}
+
+// push sends the streams in one request, by hand, and wants the status.
+func push(t *testing.T, address string, want int, streams ...stream) {
 	t.Helper()
-	dead, err := deadletter.Open(filepath.Join(t.TempDir(), "dead-letters.jsonl"))
+	var body struct {
+		Streams []map[string]any `json:"streams"`
+	}
+	for _, s := range streams {
+		body.Streams = append(body.Streams, map[string]any{
+			"stream": map[string]string{"container": s.container, "stream": "stdout"},
+			"values": [][2]string{{strconv.FormatInt(s.at.UnixNano(), 10), s.line}},
+		})
+	}
+	text, err := json.Marshal(body)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer dead.Close()
-	d := delivery.New(delivery.Options{
-		Name: "tested", Sink: to, Journal: deliverytest.NewJournal(), DeadLetters: dead,
-		WindowBytes: 64 << 20, Concurrency: 2, BatchBytes: 256 << 10, BatchRecords: 200,
-		Timeout: patience, MinBackoff: time.Millisecond, MaxBackoff: 100 * time.Millisecond,
-		Logger: slog.New(slog.DiscardHandler),
-	})
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	done := make(chan error, 1)
-	go func() { done <- d.Run(ctx) }()
-	var written uint64
-	for _, log := range logs {
-		reader := log.Read()
-		for b := reader.Next(90); b != nil; b = reader.Next(90) {
-			written += uint64(len(b.Records))
-			if err := d.Enqueue(ctx, b); err != nil {
-				t.Error(err)
-			}
-			b.Release()
-		}
+	res, err := destination.Client.Post(address+"/loki/api/v1/push", "application/json", strings.NewReader(string(text)))
+	if err != nil {
+		t.Fatal(err)
 	}
-	d.CloseInput()
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
-	if a := d.Accounts(); a.Accepted != written || a.DeadLettered != uint64(len(logs)) || a.Acknowledged != written-uint64(len(logs)) {
-		t.Errorf("accounts %+v of %d lines; %v", a, written, d.Health())
+	defer res.Body.Close()
+	if answer, _ := io.ReadAll(res.Body); res.StatusCode != want {
+		t.Errorf("push %v: %s, want %d: %s", streams, res.Status, want, answer)
 	}
 }

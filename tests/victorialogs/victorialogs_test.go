@@ -7,18 +7,12 @@ package victorialogs
 
 import (
 	"bufio"
-	"bytes"
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -26,9 +20,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"log_capturer/internal/deadletter"
 	"log_capturer/internal/delivery"
-	"log_capturer/internal/delivery/deliverytest"
 	"log_capturer/internal/httpclient"
 	"log_capturer/internal/jsondoc"
 	"log_capturer/internal/record"
@@ -38,12 +30,10 @@ import (
 	"log_capturer/internal/sinks/loki"
 	"log_capturer/internal/sinks/otlp"
 	"log_capturer/internal/sinks/splunk"
+	"log_capturer/internal/testkit/destination"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// patience is how long a test waits for what has to happen.
-const patience = 2 * time.Minute
 
 // server is a running VictoriaLogs.
 type server struct {
@@ -53,84 +43,25 @@ type server struct {
 
 func start(t *testing.T) *server {
 	t.Helper()
-	dir := t.TempDir()
-	binary := filepath.Join(dir, "victoria-logs")
-	build := exec.Command("go", "build", "-o", binary, "github.com/VictoriaMetrics/VictoriaLogs/app/victoria-logs")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build VictoriaLogs: %v\n%s", err, out)
-	}
-	// The port is free now, and may be taken by another in a moment.
-	for range 5 {
-		if s := startAt(t, binary, dir); s != nil {
-			return s
-		}
-	}
-	t.Fatal("VictoriaLogs does not start")
-	return nil
-}
-
-// startAt starts the binary on a free port. It returns nil when it ends at once.
-func startAt(t *testing.T, binary, dir string) *server {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	l.Close()
-	var output bytes.Buffer
-	cmd := exec.Command(binary, "-storageDataPath", filepath.Join(dir, "data"), "-httpListenAddr", address, "-retentionPeriod", "100y")
-	cmd.Stdout, cmd.Stderr = &output, &output
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
-	s := &server{t, "http://" + address}
-	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
-		res, err := client.Get(s.url + "/health")
-		if err == nil {
-			res.Body.Close()
-			break
-		}
-		select {
-		case err := <-ended:
-			t.Logf("VictoriaLogs ended: %v\n%s", err, output.String())
-			return nil
-		default:
-		}
-		if time.Now().After(deadline) {
-			t.Errorf("VictoriaLogs does not answer: %v", err)
-			break
-		}
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(os.Interrupt)
-		select {
-		case <-ended:
-		case <-time.After(patience):
-			_ = cmd.Process.Kill()
-			<-ended
-		}
-		if t.Failed() {
-			t.Logf("VictoriaLogs said\n%s", output.String())
-		}
+	binary := destination.Build(t, "", "github.com/VictoriaMetrics/VictoriaLogs/app/victoria-logs")
+	s := &server{t: t}
+	destination.Start(t, func() (*exec.Cmd, string) {
+		address := destination.FreeAddress(t)
+		s.url = "http://" + address
+		return exec.Command(binary, "-storageDataPath", t.TempDir(), "-httpListenAddr", address, "-retentionPeriod", "100y"), s.url + "/health"
 	})
 	return s
 }
 
-var client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
-
 // query returns the entries that match, by time.
 func (s *server) query(query string) []map[string]string {
 	s.t.Helper()
-	if res, err := client.Get(s.url + "/internal/force_flush"); err != nil {
+	if res, err := destination.Client.Get(s.url + "/internal/force_flush"); err != nil {
 		s.t.Fatal(err)
 	} else {
 		res.Body.Close()
 	}
-	res, err := client.PostForm(s.url+"/select/logsql/query", url.Values{"query": {query + " | sort by (_time)"}})
+	res, err := destination.Client.PostForm(s.url+"/select/logsql/query", url.Values{"query": {query + " | sort by (_time)"}})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -236,49 +167,11 @@ func TestEveryLine(t *testing.T) {
 			}
 			defer to.(interface{ Close() }).Close()
 			logs := []*recordtest.Log{newLog(k.name+"-web", 1500), newLog(k.name+"-db", 300)}
-			deliver(t, to, logs)
+			destination.Deliver(t, to, logs, 0)
 			for _, log := range logs {
 				compare(t, s, k, log)
 			}
 		})
-	}
-}
-
-// deliver runs the delivery of the logs to its end.
-func deliver(t *testing.T, to delivery.Sink, logs []*recordtest.Log) {
-	t.Helper()
-	dead, err := deadletter.Open(filepath.Join(t.TempDir(), "dead-letters.jsonl"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer dead.Close()
-	d := delivery.New(delivery.Options{
-		Name: "tested", Sink: to, Journal: deliverytest.NewJournal(), DeadLetters: dead,
-		WindowBytes: 64 << 20, Concurrency: 2, BatchBytes: 256 << 10, BatchRecords: 200,
-		Timeout: patience, MinBackoff: time.Millisecond, MaxBackoff: 100 * time.Millisecond,
-		Logger: slog.New(slog.DiscardHandler),
-	})
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	done := make(chan error, 1)
-	go func() { done <- d.Run(ctx) }()
-	var written uint64
-	for _, log := range logs {
-		reader := log.Read()
-		for b := reader.Next(90); b != nil; b = reader.Next(90) {
-			written += uint64(len(b.Records))
-			if err := d.Enqueue(ctx, b); err != nil {
-				t.Error(err)
-			}
-			b.Release()
-		}
-	}
-	d.CloseInput()
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
-	if a := d.Accounts(); a.Accepted != written || a.Acknowledged != written {
-		t.Errorf("accounts %+v of %d lines; %v", a, written, d.Health())
 	}
 }
 
@@ -288,7 +181,7 @@ func compare(t *testing.T, s *server, k sink, log *recordtest.Log) {
 	total := len(log.Lines(record.Stdout)) + len(log.Lines(record.Stderr))
 	query := fmt.Sprintf("%q:=%q", k.container, log.Source.ContainerName)
 	entries := s.query(query)
-	for deadline := time.Now().Add(patience); len(entries) < total && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(destination.Patience); len(entries) < total && time.Now().Before(deadline); {
 		time.Sleep(50 * time.Millisecond) // it is not searchable at once
 		entries = s.query(query)
 	}
