@@ -96,3 +96,28 @@ func TestMetrics(t *testing.T) {
 	f("log_capturer_container_records_total", 2)
 	f("log_capturer_container_bytes_total", 8)
 }
+
+// A container that is silent is not behind when its stream is opened again,
+// although the first that a stream shows is what was read long ago.
+func TestLagOfASilentContainer(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, fakeengine.Options{})
+	r.options.RotationInterval = 150 * time.Millisecond
+	c := r.add(fakeengine.Config{})
+	for i := range 3 {
+		c.say(record.Stdout, time.Now().Add(-time.Hour), fmt.Sprint("long ago ", i))
+	}
+	r.start()
+	r.complete()
+	r.eventually("a first rotation", func() bool { return r.value("log_capturer_stream_rotations_total") > 0 })
+	var longest float64
+	r.eventually("many rotations", func() bool {
+		longest = max(longest, r.value("log_capturer_lag_seconds"))
+		return r.value("log_capturer_stream_rotations_total") > 15
+	})
+	if longest > 60 {
+		t.Errorf("it was %v s behind, and is silent", longest)
+	}
+	r.exact()
+	r.healthy()
+}

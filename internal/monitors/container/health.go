@@ -9,9 +9,8 @@ import (
 	"log_capturer/internal/health"
 )
 
-// lag returns how far the reading of e is behind: nothing while its stream has
-// shown all there is; else the age of the last entry that was read, or, while
-// it has no stream, how long it has not been read. The caller holds m.mu.
+// lag returns how far the reading of e is behind: how long ago the moment is up
+// to which all was read. The caller holds m.mu.
 func (e *entry) lag(now time.Time) time.Duration {
 	switch e.state {
 	case stateReading:
@@ -21,15 +20,15 @@ func (e *entry) lag(now time.Time) time.Duration {
 		if e.stream.status.idle(now) {
 			return 0
 		}
-		if last := e.stream.status.lastEntry.Load(); last != 0 {
-			return max(0, now.Sub(time.Unix(0, last)))
+		if until := e.stream.status.readUntil(e.readUntil); !until.IsZero() {
+			return max(0, now.Sub(until))
 		}
 		return now.Sub(e.stream.status.opened)
 	case stateWaiting, stateFailing:
-		if e.lastRead.IsZero() {
+		if e.readUntil.IsZero() {
 			return now.Sub(e.waitingSince)
 		}
-		return now.Sub(e.lastRead)
+		return max(0, now.Sub(e.readUntil))
 	}
 	return 0
 }

@@ -188,8 +188,9 @@ type entry struct {
 	// runChanged is set when a start was seen while its stream was open, and
 	// draining when its end or removal was: the stream is left to read the rest.
 	runChanged, draining bool
-	// lastRead is when its last stream ended.
-	lastRead time.Time
+	// readUntil is up to when all was known to be read when its last stream
+	// ended, zero when it had none.
+	readUntil time.Time
 	// told is since when its stream is known to have been told to close, and
 	// stuck the number of its streams that were given up and have not ended.
 	told  time.Time
@@ -407,7 +408,11 @@ func (m *Monitor) ended(r result) {
 	}
 	progress := r.stream.position.total > e.position.total
 	e.position = r.stream.position
-	e.stream, e.closing, e.lastRead = nil, false, now
+	e.readUntil = r.stream.status.readUntil(e.readUntil)
+	if e.position.caughtUp {
+		e.readUntil = now
+	}
+	e.stream, e.closing = nil, false
 	if r.stream.info.Inspected {
 		running, name := e.info.Running, e.info.Name
 		e.info = r.stream.info

@@ -68,7 +68,7 @@ func (m *Monitor) giveUp(e *entry, now time.Time) {
 	e.stuck++
 	e.stream, e.closing, e.draining, e.told = nil, false, false, time.Time{}
 	e.position = position{}
-	e.state, e.waitingSince, e.lastRead = stateWaiting, now, now
+	e.state, e.waitingSince = stateWaiting, now
 	if e.stuck >= maxStuck {
 		e.state, e.failures = stateFailing, failingAfter
 		e.reason = fmt.Sprintf("%d of its streams do not end although they were closed; it is read again when one has", e.stuck)

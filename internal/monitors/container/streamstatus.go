@@ -21,6 +21,17 @@ type streamStatus struct {
 // searching reports whether the stream still looks for its place.
 func (s *streamStatus) searching() bool { return s.foundPlace.Load() == 0 }
 
+// readUntil returns up to when all was read, if before came before the stream.
+// What a stream shows while it looks for its place was read already, and the
+// first that is new may be old: it says nothing of when the reading stopped.
+func (s *streamStatus) readUntil(before time.Time) time.Time {
+	last := time.Unix(0, s.lastEntry.Load())
+	if s.searching() || last.UnixNano() == 0 || last.Before(before) {
+		return before
+	}
+	return last
+}
+
 // reading returns when the stream began to show new lines. One that has not
 // found its place for long counts as if it had then.
 func (s *streamStatus) reading(now time.Time) time.Time {

@@ -196,7 +196,7 @@ func (m *Monitor) fileEnded(r result, now time.Time) {
 		e.failures = 0
 	}
 	e.position = f.position
-	e.file, e.lastRead, e.waitingSince = nil, now, now
+	e.file, e.readUntil, e.waitingSince = nil, now.Add(-f.lag(now)), now
 	e.readToEnd = false
 	e.state, e.reason = stateWaiting, ""
 	switch r.end {
