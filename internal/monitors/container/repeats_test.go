@@ -406,3 +406,48 @@ func TestRepeatsModel(t *testing.T) {
 func compareLogged(a, b logged) int {
 	return cmp.Or(cmp.Compare(a.time, b.time), cmp.Compare(a.hash, b.hash))
 }
+
+// TestRepeatsBetweenTransports changes over between a container's file and the API
+// with what was sent twice in between: each finds the place of the other.
+func TestRepeatsBetweenTransports(t *testing.T) {
+	t.Parallel()
+	r, _ := newFileRig(t)
+	c := r.add(fakeengine.Config{LogOpts: rotated})
+	at := time.Now()
+	n := 0
+	say := func() {
+		for range 3 {
+			n++
+			// Two lines share each time, and their ordinals must be those of the log.
+			c.say(record.Stdout, at.Add(time.Duration(n)), fmt.Sprint("line ", n), "the same")
+			c.say(record.Stderr, at.Add(time.Duration(n)), "the same", "the same")
+		}
+		r.complete()
+	}
+	sent := 0.0
+	for _, transport := range []Transport{TransportFile, TransportAPI, TransportFile, TransportAPI, TransportAPI, TransportFile} {
+		r.options.Transport = TransportAuto
+		if transport == TransportAPI {
+			r.options.Transport = TransportAPI
+		}
+		r.start()
+		r.transport(c, transport)
+		say()
+		if transport == TransportAPI {
+			for i := range 2 {
+				c.Resend(1 + 4*i)
+				sent = float64(1 + 4*i)
+				r.eventually("it is left out", func() bool {
+					return r.value("log_capturer_engine_repeats_total") >= sent
+				})
+			}
+			say()
+		}
+		r.exact()
+		r.healthy()
+		r.stop()
+	}
+	if sent == 0 {
+		t.Error("nothing was sent twice")
+	}
+}
