@@ -61,6 +61,7 @@ type Docker struct {
 	assembler
 	tty      bool
 	runStart int64
+	admit    func(s record.Stream, at int64, text []byte) (bool, error)
 
 	// buf holds the incomplete entry at the end of what was fed so far.
 	buf []byte
@@ -76,12 +77,16 @@ type DockerOptions struct {
 	// but this tells an unterminated line from what the next run of the
 	// container wrote behind it.
 	RunStart time.Time
+	// Admit, where it is set, is asked before each entry is taken, with its time
+	// and its text, which is valid during the call only. What it does not admit
+	// is as if it had not been sent; an error of it ends the decoding.
+	Admit func(s record.Stream, at int64, text []byte) (bool, error)
 }
 
 // NewDocker returns a decoder that calls emit for every line. An error of emit
 // ends the decoding and is returned by Feed or Flush.
 func NewDocker(opts DockerOptions, emit func(*Line) error) *Docker {
-	d := &Docker{assembler: assembler{maxLine: opts.MaxLine, emit: emit}, tty: opts.TTY}
+	d := &Docker{assembler: assembler{maxLine: opts.MaxLine, emit: emit}, tty: opts.TTY, admit: opts.Admit}
 	if !opts.RunStart.IsZero() {
 		d.runStart = opts.RunStart.UnixNano()
 	}
@@ -230,7 +235,13 @@ func (d *Docker) entry(s record.Stream, payload []byte) error {
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrCorrupt, err)
 	}
-	return d.piece(s, at, payload[space+1:])
+	text := payload[space+1:]
+	if d.admit != nil {
+		if ok, err := d.admit(s, at, text); err != nil || !ok {
+			return err
+		}
+	}
+	return d.piece(s, at, text)
 }
 
 // Flush sends the lines that have no end. It is called when the container has

@@ -2,6 +2,7 @@ package container
 
 import (
 	"context"
+	"io"
 	"time"
 
 	"log_capturer/internal/framing"
@@ -79,22 +80,31 @@ func (m *Monitor) stuck(ctx context.Context, s *stream) bool {
 
 // probe returns the time of the newest entry of a container's log.
 func (m *Monitor) probe(ctx context.Context, s *stream) (int64, bool) {
-	body, err := s.engine.Logs(ctx, s.id, LogsOptions{Tail: 1})
-	if err != nil {
-		return 0, false
-	}
-	defer body.Close()
 	decoder := framing.NewDocker(framing.DockerOptions{TTY: s.info.TTY, MaxLine: m.opts.MaxLineBytes},
 		func(*framing.Line) error { return nil })
+	err := decodeLog(ctx, s.engine, s.id, LogsOptions{Tail: 1}, decoder)
+	return decoder.LastEntry(), err == nil && decoder.Entries() > 0
+}
+
+// decodeLog feeds a decoder with a log that is not followed, to its end.
+func decodeLog(ctx context.Context, engine Engine, id string, opts LogsOptions, decoder *framing.Docker) error {
+	body, err := engine.Logs(ctx, id, opts)
+	if err != nil {
+		return err
+	}
+	defer body.Close()
 	buffer := readBuffers.Get().(*[]byte)
 	defer readBuffers.Put(buffer)
 	for {
 		n, err := body.Read(*buffer)
-		if decoder.Feed((*buffer)[:n]) != nil {
-			return 0, false
+		if err := decoder.Feed((*buffer)[:n]); err != nil {
+			return err
+		}
+		if err == io.EOF {
+			return nil
 		}
 		if err != nil {
-			return decoder.LastEntry(), decoder.Entries() > 0
+			return err
 		}
 	}
 }

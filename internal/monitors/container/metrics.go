@@ -13,6 +13,7 @@ type stats struct {
 	reopens   *prometheus.CounterVec
 	changes   *prometheus.CounterVec
 	searches  prometheus.Counter
+	repeats   repeatStats
 	wait      prometheus.Histogram
 	// retiredGaps are the gaps of containers that are gone; retired likewise.
 	retiredGaps, retiredLost     uint64
@@ -47,6 +48,7 @@ func newStats() stats {
 			Name: "log_capturer_position_searches_total",
 			Help: "Times that all files of a container were searched for the last line that was read, since it was not where it had been.",
 		}),
+		repeats: newRepeatStats(),
 		wait: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "log_capturer_stream_wait_seconds", Help: "Time that a container waited for a stream.",
 			Buckets: []float64{.001, .01, .1, .25, .5, 1, 2.5, 5, 10, 15, 30, 60},
@@ -154,5 +156,7 @@ func (m *Monitor) Collect(ch chan<- prometheus.Metric) {
 	m.stats.reopens.Collect(ch)
 	m.stats.changes.Collect(ch)
 	m.stats.searches.Collect(ch)
+	m.stats.repeats.leftOut.Collect(ch)
+	m.stats.repeats.verdicts.Collect(ch)
 	m.stats.wait.Collect(ch)
 }

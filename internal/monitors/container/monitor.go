@@ -352,7 +352,7 @@ func (m *Monitor) start(streams *lifetime.Group, e *entry, now time.Time) {
 	s := &stream{
 		intake: intake{sink: m.opts.Dispatcher, stats: e.counters, source: &e.source, position: e.position},
 		id:     e.info.ID, engine: m.opts.Engine, maxLine: m.opts.MaxLineBytes,
-		start: e.start, info: e.info, makeSource: m.makeSource, logger: m.logger,
+		start: e.start, info: e.info, makeSource: m.makeSource, repeats: &m.stats.repeats, logger: m.logger,
 	}
 	s.ctx, s.status.opened, s.status.cancel = ctx, now, cancel
 	e.stream, e.state, e.reason, e.closing, e.runChanged = s, stateReading, "", false, false

@@ -83,7 +83,7 @@ func (s *stream) locate(ctx context.Context, tail int, since time.Time, places *
 			}
 			return nil
 		}
-		s.open(discard, tail == all)
+		s.open(discard, tail == all, nil)
 		err := s.each(ctx, LogsOptions{Tail: tail, Since: since}, func() error { return nil })
 		if err != nil {
 			return 0, since, err

@@ -70,7 +70,7 @@ func newReader(from record.Cursor, whole bool) *reader {
 	r.source.Store(&record.Source{Key: "container/model"})
 	r.sink = r
 	r.position.cursor, r.position.total = from, from.Total()
-	r.open(r.emit, whole)
+	r.open(r.emit, whole, nil)
 	return r
 }
 

@@ -87,6 +87,8 @@ type position struct {
 	// distrustTime makes the next stream be opened without a time limit: the
 	// heartbeat saw lines that a limited one does not show.
 	distrustTime bool
+	// doubts are what the entries have given cause for that may be repeats.
+	doubts doubts
 }
 
 // stream reads one container's log over the API while it holds a lease. Its
@@ -102,6 +104,7 @@ type stream struct {
 
 	info       Info
 	makeSource func(Info) *record.Source
+	repeats    *repeatStats
 
 	// readToEnd is set by run when it came to the end of the log of a container
 	// that had stopped.
@@ -182,11 +185,14 @@ func (s *stream) read(ctx context.Context) (ending, error) {
 	}
 }
 
+// admission decides which entries of a log are taken; nil takes all.
+type admission func(stream record.Stream, at int64, text []byte) (bool, error)
+
 // open prepares the reading of a newly opened log.
-func (s *stream) open(emit func(*framing.Line) error, whole bool) {
+func (s *stream) open(emit func(*framing.Line) error, whole bool, admit admission) {
 	s.begin(newSearch(s.position.cursor, whole))
 	s.decoder = framing.NewDocker(framing.DockerOptions{
-		TTY: s.info.TTY, MaxLine: s.maxLine, RunStart: s.info.StartedAt,
+		TTY: s.info.TTY, MaxLine: s.maxLine, RunStart: s.info.StartedAt, Admit: admit,
 	}, emit)
 	s.status.from.Store(oldest(s.position.cursor).UnixNano())
 }
@@ -194,11 +200,11 @@ func (s *stream) open(emit func(*framing.Line) error, whole bool) {
 // follow opens the log and reads it until it ends. It returns errStalled when
 // the place of the cursor is not in the part that was opened.
 func (s *stream) follow(ctx context.Context, tail int, since time.Time) error {
-	s.open(s.emit, tail == all)
-	var stall *time.Timer
-	limit := uint64(tail)
 	reading, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
+	s.open(s.emit, tail == all, s.onlyOnce(reading))
+	var stall *time.Timer
+	limit := uint64(tail)
 	s.status.foundPlace.Store(0)
 	if s.search.missing() == 0 {
 		s.status.foundPlace.Store(time.Now().UnixNano())
@@ -336,6 +342,8 @@ func (s *stream) finish(ctx context.Context, err error) (ending, error) {
 // failure says what an error means for the container.
 func (s *stream) failure(err error) (ending, error) {
 	switch {
+	case errors.Is(err, errStuck):
+		return endStuck, nil
 	case errors.Is(err, ErrGone):
 		return endGone, nil
 	case errors.Is(err, ErrUnreadable):

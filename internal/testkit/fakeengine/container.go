@@ -38,6 +38,8 @@ type Config struct {
 	TTY bool
 	// LogDriver is json-file when empty. With "none" the log can't be read.
 	LogDriver string
+	// LogOpts are the driver's options, for inspect to show.
+	LogOpts map[string]string
 	// State is Running when empty.
 	State State
 	// Log is what the log holds already.
@@ -144,6 +146,16 @@ func (c *Container) Rotate(keep int) {
 		if drop := len(c.entries) - keep; drop > 0 {
 			c.rotated += drop
 			c.entries = slices.Clone(c.entries[drop:])
+		}
+	})
+}
+
+// Resend makes the container's open follow streams send their last n entries
+// once more, as engine 20.10 does with those of a new file after a rotation.
+func (c *Container) Resend(n int) {
+	c.update(func() {
+		for s := range c.streams {
+			s.next = max(c.rotated, s.next-n)
 		}
 	})
 }
@@ -297,12 +309,19 @@ func (e *Engine) serveInspect(w http.ResponseWriter, _ *http.Request, ref string
 		},
 		"HostConfig": map[string]any{
 			"NetworkMode": "none", "AutoRemove": false,
-			"LogConfig": map[string]any{"Type": c.config.LogDriver, "Config": map[string]string{}},
+			"LogConfig": map[string]any{"Type": c.config.LogDriver, "Config": optionsOf(c)},
 		},
 		"NetworkSettings": map[string]any{"Networks": map[string]any{}},
 	}
 	e.mu.Unlock()
 	writeJSON(w, http.StatusOK, answer)
+}
+
+// optionsOf returns a copy of the log driver's options, never nil.
+func optionsOf(c *Container) map[string]string {
+	options := map[string]string{}
+	maps.Copy(options, c.config.LogOpts)
+	return options
 }
 
 // labelsOf returns a copy of the labels, never nil.
