@@ -26,7 +26,7 @@ const (
 	// that what is stuck is bounded.
 	maxStuck = 3
 	// openTimeout is how long the engine may take to answer the request for
-	// events. It answers before there are any.
+	// events or for a log. It answers before there are any.
 	openTimeout = engineTimeout
 )
 

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"log_capturer/internal/health"
@@ -298,3 +299,26 @@ func (d noDispatcher) Accept(_ context.Context, b *record.Batch) error {
 
 func (noDispatcher) Resume(string, record.Cursor) ([]record.Cursor, error) { return nil, nil }
 func (noDispatcher) Forget(string) error                                   { return nil }
+
+// mute is an Engine that does not answer the request for a log.
+type mute struct{ Engine }
+
+func (mute) Logs(ctx context.Context, _ string, _ LogsOptions) (io.ReadCloser, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
+}
+
+// TestLogIsNotAnswered opens a log for which no answer comes.
+func TestLogIsNotAnswered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &stream{engine: mute{}}
+		began := time.Now()
+		err := s.each(t.Context(), LogsOptions{Follow: true}, func() error { return nil })
+		if took := time.Since(began); took != openTimeout {
+			t.Errorf("it was waited for the answer for %v, want %v", took, openTimeout)
+		}
+		if end, err := s.failure(err); end != endStuck || err != nil {
+			t.Errorf("the stream ended as %v, %v, want to be stuck", end, err)
+		}
+	})
+}

@@ -252,7 +252,12 @@ func (s *stream) follow(ctx context.Context, tail int, since time.Time) error {
 // decoded after every read, then calls step. It returns nil at the log's end.
 func (s *stream) each(ctx context.Context, opts LogsOptions, step func() error) error {
 	s.status.blockedSince.Store(0)
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	// The engine answers before it looks into the log.
+	late := time.AfterFunc(openTimeout, func() { stop(errStuck) })
 	body, err := s.engine.Logs(ctx, s.id, opts)
+	late.Stop()
 	if err != nil {
 		return whyStopped(ctx, err)
 	}
