@@ -138,7 +138,7 @@ const fileSuffix = "_file"
 // readSecrets reads the secrets of a section that are given by a file.
 func (d *decoder) readSecrets(known []field, path string) {
 	for _, f := range known {
-		if f.value.Type() != secretType && f.value.Type() != stageSecretType {
+		if f.value.Type() != secretType {
 			continue
 		}
 		i := slices.IndexFunc(known, func(o field) bool {

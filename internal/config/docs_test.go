@@ -12,8 +12,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"log_capturer/internal/pipeline"
 )
 
 const docsFile = "../../docs/config.md"
@@ -120,7 +118,7 @@ func tableRows(comments map[string]string, prefix string, defaults, other any) s
 			}
 		case value.Kind() == reflect.Pointer:
 			b.WriteString(tableRows(comments, prefix+key+".", reflect.Zero(f.Type.Elem()).Interface(), nil))
-		case value.Kind() == reflect.Struct && f.Type != secretType && f.Type != stageSecretType:
+		case value.Kind() == reflect.Struct && f.Type != secretType:
 			// So has a section of the root.
 			if v.Type() != reflect.TypeFor[Config]() {
 				b.WriteString(tableRows(comments, prefix+key+".", value.Interface(), nil))
@@ -161,7 +159,6 @@ func valueText(f reflect.StructField, key string) string {
 		reflect.TypeFor[ByteSize]():          "size",
 		reflect.TypeFor[Duration]():          "duration",
 		secretType:                           "secret",
-		stageSecretType:                      "secret",
 		durationType:                         "duration",
 		reflect.TypeFor[[]string]():          "list of texts",
 		reflect.TypeFor[map[string]string](): "names and texts",
@@ -186,7 +183,7 @@ func defaultText(value any) string {
 		if v == "" {
 			return "empty"
 		}
-	case Secret, pipeline.Secret, []string, map[string]Secret:
+	case Secret, []string, map[string]Secret:
 		if list, ok := value.([]string); ok && len(list) > 0 {
 			return "`" + strings.Join(list, "`, `") + "`"
 		}

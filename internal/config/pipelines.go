@@ -27,10 +27,7 @@ type Pipeline struct {
 // Stage is one stage of a pipeline. The options are those of its type.
 type Stage struct{ pipeline.Stage }
 
-var (
-	stageSecretType = reflect.TypeFor[pipeline.Secret]()
-	stageTypes      = pipeline.Types()
-)
+var stageTypes = pipeline.Types()
 
 // decodeNode decodes a stage, whose keys and defaults depend on its type.
 func (s *Stage) decodeNode(d *decoder, n *node, path string) {

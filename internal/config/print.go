@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/goccy/go-yaml"
+
+	"log_capturer/internal/secret"
 )
 
 // YAML returns the whole configuration as a document: every key with the value
@@ -90,7 +92,7 @@ var credentials = regexp.MustCompile(`(://)[^/?#\s@]+@`)
 // without the credentials of a URL.
 func escape(text string) string {
 	text = escapeDollars(text)
-	return credentials.ReplaceAllString(text, "$1"+strings.ReplaceAll(redacted, "$", "$$")+"@")
+	return credentials.ReplaceAllString(text, "$1"+strings.ReplaceAll(secret.Redacted, "$", "$$")+"@")
 }
 
 // escapeDollars returns a text in which a document's variables stay what they

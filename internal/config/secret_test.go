@@ -1,66 +1,18 @@
 package config
 
 import (
-	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
-	"encoding/json"
 	"encoding/pem"
-	"fmt"
-	"log/slog"
 	"math/big"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/goccy/go-yaml"
 )
-
-func TestSecretIsNotShown(t *testing.T) {
-	secret := NewSecret("hunter2")
-	loki := &Loki{
-		Auth:       HTTPAuth{BearerToken: secret, BasicAuth: &BasicAuth{Password: secret}},
-		Connection: Connection{Headers: map[string]Secret{"a": secret}},
-	}
-	var shown bytes.Buffer
-	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d", "%t", "%10s"} {
-		fmt.Fprintf(&shown, verb+"\n", secret)
-		fmt.Fprintf(&shown, verb+"\n", &secret)
-		fmt.Fprintf(&shown, verb+"\n", *loki)
-	}
-	fmt.Fprintln(&shown, secret, loki.Auth.BasicAuth)
-	fmt.Fprintf(&shown, "%v %+v\n", struct{ unexported Secret }{secret}, struct{ unexported *Secret }{&secret})
-	slog.New(slog.NewTextHandler(&shown, nil)).Info("text", "secret", secret, "loki", loki)
-	slog.New(slog.NewJSONHandler(&shown, nil)).Info("json", "secret", secret, "loki", loki)
-	for _, marshal := range []func(any) ([]byte, error){json.Marshal, yaml.Marshal} {
-		text, err := marshal(loki)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if n := bytes.Count(text, []byte("redacted")); n != 3 {
-			t.Errorf("%d of 3 secrets are marked as redacted in\n%s", n, text)
-		}
-		shown.Write(text)
-	}
-	for _, form := range []string{"hunter2", fmt.Sprintf("%x", "hunter2")} {
-		if strings.Contains(shown.String(), form) {
-			t.Errorf("the secret is shown:\n%s", shown.String())
-		}
-	}
-	if got := fmt.Sprint(secret); got != "<redacted>" {
-		t.Errorf("got %q", got)
-	}
-	if got := fmt.Sprint(Secret{}); got != "" {
-		t.Errorf("a secret that is not set shows %q", got)
-	}
-	if secret.Reveal() != "hunter2" {
-		t.Error("Reveal does not return the secret")
-	}
-}
 
 func TestSecretFromFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "token")

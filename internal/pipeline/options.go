@@ -1,6 +1,10 @@
 package pipeline
 
-import "time"
+import (
+	"time"
+
+	"log_capturer/internal/secret"
+)
 
 // Common holds the options that stages of every type have.
 type Common struct {
@@ -230,7 +234,7 @@ type Redact struct {
 	With string `yaml:"with"`
 	// The key of the hash, at least 16 characters. Without it a hash could be
 	// undone by trying.
-	Key Secret `yaml:"key"`
+	Key secret.Text `yaml:"key"`
 	// A file that holds the key.
 	KeyFile string `yaml:"key_file"`
 }

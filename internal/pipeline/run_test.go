@@ -12,6 +12,7 @@ import (
 
 	"log_capturer/internal/pipeline"
 	"log_capturer/internal/record"
+	"log_capturer/internal/secret"
 )
 
 // TestHeldLinesComeInTime says that a line is not held for longer than the stage
@@ -246,7 +247,7 @@ func TestTheHashKeyIsSecret(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key := pipeline.NewSecret("hush-hush")
+	key := secret.New("hush-hush")
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%d", "%q"} {
 		if text := fmt.Sprintf(verb, key); strings.Contains(text, "hush") {
 			t.Errorf("%s prints %s", verb, text)
