@@ -2,10 +2,9 @@ package dispatcher
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"sync"
-	"time"
+	"sync/atomic"
 
 	"log_capturer/internal/pipeline"
 	"log_capturer/internal/record"
@@ -30,18 +29,25 @@ type Processor struct {
 
 	mu      sync.Mutex
 	sources map[string]*processed
+	// ended are the sources that have come to an end and may hold something;
+	// wake has a token when there are any.
+	ended []string
+	wake  chan struct{}
 }
 
 // NewProcessor returns a processor before next, whose sinks are those that the
 // table was compiled with.
 func NewProcessor(next *Dispatcher, table *pipeline.Table, logger *slog.Logger) *Processor {
-	return &Processor{next: next, table: table, logger: logger, sources: map[string]*processed{}}
+	return &Processor{next: next, table: table, logger: logger, sources: map[string]*processed{}, wake: make(chan struct{}, 1)}
 }
 
 // processed is the state of a source. It is used by whoever has its turn.
 type processed struct {
 	// turn has room for one token, which is held by whoever uses the rest.
 	turn chan struct{}
+	// over says that what was taken in is all of a run of the source, so that
+	// nothing of it is to wait for more.
+	over atomic.Bool
 
 	source *record.Source
 	choice pipeline.Choice
@@ -115,6 +121,7 @@ func (p *Processor) Accept(ctx context.Context, b *record.Batch) error {
 		return err
 	}
 	defer b.Release()
+	s.finish()
 	if err := p.send(ctx, s); err != nil {
 		return err
 	}
@@ -130,11 +137,7 @@ func (p *Processor) open(s *processed, src *record.Source) {
 	if s.source == src {
 		return
 	}
-	if s.run != nil && s.run.Holds() {
-		s.begin(nil)
-		s.run.Close()
-		s.end()
-	}
+	s.sendOn((*pipeline.Run).Close)
 	s.source, s.choice = src, p.table.For(src)
 	for _, warning := range s.choice.Warnings {
 		p.logger.Warn("label_not_followed", "container", src.Name(), "reason", warning)
@@ -390,54 +393,4 @@ func (p *Processor) Forget(source string) error {
 	delete(p.sources, source)
 	p.mu.Unlock()
 	return p.next.Forget(source)
-}
-
-// flushInterval is how often lines are looked for that were held long enough.
-const flushInterval = 200 * time.Millisecond
-
-// Run sends on what stages have held for as long as they may, until ctx is done.
-// What is held then is read again after the next start.
-func (p *Processor) Run(ctx context.Context) error {
-	ticker := time.NewTicker(flushInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-ticker.C:
-		}
-		if err := p.Flush(ctx); err != nil && ctx.Err() == nil {
-			p.logger.Warn("flush_failed", "error", err)
-		}
-	}
-}
-
-// Flush sends on what stages have held for as long as they may. Sources that are
-// being read at the moment are left out.
-func (p *Processor) Flush(ctx context.Context) error {
-	p.mu.Lock()
-	all := make([]*processed, 0, len(p.sources))
-	for _, s := range p.sources {
-		all = append(all, s)
-	}
-	p.mu.Unlock()
-	var errs []error
-	for _, s := range all {
-		select {
-		case s.turn <- struct{}{}:
-			errs = append(errs, p.flush(ctx, s))
-			s.leave()
-		default:
-		}
-	}
-	return errors.Join(errs...)
-}
-
-func (p *Processor) flush(ctx context.Context, s *processed) error {
-	if s.run != nil && s.run.Holds() {
-		s.begin(nil)
-		s.run.Flush()
-		s.end()
-	}
-	return p.send(ctx, s)
 }

@@ -101,6 +101,9 @@ func TestProcessedOnce(t *testing.T) {
 						reader.Back() // as a monitor does
 					}
 					cancel()
+					if rapid.IntRange(0, 5).Draw(r, "end") == 0 {
+						l.processor.Ended(log.Source.Key)
+					}
 					if rapid.IntRange(0, 3).Draw(r, "pause") == 0 {
 						time.Sleep(2 * time.Second)
 						ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -255,4 +258,86 @@ func TestUnchangedBatchesArePassedOn(t *testing.T) {
 	f("  - {type: filter, drop: 'line contains \"nothing\"'}\n  - {type: redact, presets: [email, card]}\n", true)
 	f("  - {type: level, default: info}\n", false)
 	f("  - {type: filter, drop: 'line contains \"9\"'}\n", false)
+}
+
+// What is held of a source that has ended goes on at once, and every cursor with
+// it. Lines of another run are not joined to it, and none comes twice.
+func TestEndedSourcesHoldNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const stages = "  - {type: multiline, continuation: '^ ', max_wait: 1h}\n  - {type: collapse, window: 1h}\n"
+		journal := deliverytest.NewJournal()
+		l := startLife(t, journal, stages)
+		processor := lifetime.NewGroup(t.Context())
+		processor.Go("dispatcher", l.processor.Run)
+		log := recordtest.NewLog("container/1")
+		log.Source.ContainerName = "app"
+		other := recordtest.NewLog("container/2")
+		other.Source.ContainerName = "other"
+		for i, line := range []string{"panic", " at a", "panic", " at a", " at b"} {
+			log.Write(record.Stdout, int64(i), line)
+			other.Write(record.Stdout, int64(i), line)
+		}
+		log.Write(record.Stderr, 9, "alone")
+		began := time.Now()
+		read := func(log *recordtest.Log) *recordtest.Reader {
+			reader := resumed(t, l, log)
+			for batch := reader.Next(4); batch != nil; batch = reader.Next(4) {
+				if err := l.processor.Accept(t.Context(), batch); err != nil {
+					t.Error(err)
+				}
+			}
+			return reader
+		}
+		reader := read(log)
+		read(other)
+		time.Sleep(time.Minute)
+		l.processor.Ended("container/unknown")
+		synctest.Wait()
+		want := func(source string, stream record.Stream, lines ...string) {
+			t.Helper()
+			for i, sink := range l.sinks {
+				if got := sink.TakenOf(source, stream); !slices.Equal(got, lines) {
+					t.Errorf("after %v sink %d has taken of %s %q, want %q", time.Since(began), i, source, got, lines)
+				}
+			}
+		}
+		want(log.Source.Key, record.Stdout, "panic\n at a")
+		want(log.Source.Key, record.Stderr)
+		l.processor.Ended(log.Source.Key)
+		synctest.Wait()
+		if passed := time.Since(began); passed != time.Minute {
+			t.Errorf("it took %v", passed-time.Minute)
+		}
+		want(log.Source.Key, record.Stdout, "panic\n at a", "panic\n at a\n at b")
+		want(log.Source.Key, record.Stderr, "alone")
+		want(other.Source.Key, record.Stdout, "panic\n at a")
+		checkCursors(t, l, log)
+
+		// Another run, that begins before anybody has looked at the end.
+		processor.Cancel()
+		if err := processor.Wait(); err != nil {
+			t.Error(err)
+		}
+		for i, line := range []string{"begun", " of the last run", " of this run", "next"} {
+			log.Write(record.Stdout, int64(10+i), line)
+		}
+		for _, n := range []int{2, 2} {
+			if err := l.processor.Accept(t.Context(), reader.Next(n)); err != nil {
+				t.Error(err)
+			}
+			l.processor.Ended(log.Source.Key)
+		}
+		if err := l.processor.Flush(t.Context()); err != nil {
+			t.Error(err)
+		}
+		synctest.Wait()
+		want(log.Source.Key, record.Stdout, "panic\n at a", "panic\n at a\n at b", "begun\n of the last run", " of this run", "next")
+		checkCursors(t, l, log)
+		for _, d := range l.deliveries {
+			d.CloseInput()
+		}
+		if err := l.group.Wait(); err != nil {
+			t.Error(err)
+		}
+	})
 }

@@ -2,6 +2,7 @@ package container
 
 import (
 	"context"
+	"reflect"
 	"sync/atomic"
 
 	"log_capturer/internal/framing"
@@ -39,6 +40,15 @@ func (in *intake) begin(s *search) {
 	in.total = in.position.total
 	for i, a := range in.position.cursor.Streams {
 		in.seqs[i], in.lastAt[i] = a.Seq, a.AsOf
+	}
+}
+
+// describe sets what the container is. Where nothing has changed the description
+// at hand stays: to those who get the records another one is a change, at which
+// nothing is joined any more.
+func (in *intake) describe(src *record.Source) {
+	if old := in.source.Load(); old == nil || !reflect.DeepEqual(*old, *src) {
+		in.source.Store(src)
 	}
 }
 

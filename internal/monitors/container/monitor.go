@@ -445,6 +445,7 @@ func (m *Monitor) ended(r result) {
 		// it has stopped: an engine may end a followed log before its last line.
 		if !r.stream.info.Running {
 			e.state, e.drainedRun = stateDone, e.info.StartedAt
+			m.opts.Dispatcher.Ended(keyPrefix + e.info.ID)
 		}
 	case endRestarted:
 		// A start makes a new log stream; while the container is between two

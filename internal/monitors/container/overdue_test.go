@@ -298,6 +298,7 @@ func (d noDispatcher) Accept(_ context.Context, b *record.Batch) error {
 }
 
 func (noDispatcher) Resume(string, record.Cursor) ([]record.Cursor, error) { return nil, nil }
+func (noDispatcher) Ended(string)                                          {}
 func (noDispatcher) Forget(string) error                                   { return nil }
 
 // mute is an Engine that does not answer the request for a log.

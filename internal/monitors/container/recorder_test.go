@@ -21,6 +21,9 @@ type recorder struct {
 	waiting int
 	faults  []string
 	forgot  []string
+	// ends are the sources that have ended, with how many lines of them the
+	// first sink had by then.
+	ends []string
 }
 
 // recordingSink is what one sink has of every source.
@@ -29,6 +32,8 @@ type recordingSink struct {
 	lines               map[string]*[record.NumStreams][]line
 	// names are the container's names that came with a source's lines.
 	names map[string][]string
+	// described are the descriptions of a source, one after the other.
+	described map[string][]*record.Source
 	// hold keeps the cursors from being committed.
 	hold bool
 	// refuse keeps the sink from accepting, as a full window does.
@@ -54,7 +59,7 @@ func newRecorder(sinks int) *recorder {
 	for range sinks {
 		r.sinks = append(r.sinks, &recordingSink{
 			accepted: map[string]record.Cursor{}, committed: map[string]record.Cursor{},
-			lines: map[string]*[record.NumStreams][]line{}, names: map[string][]string{},
+			lines: map[string]*[record.NumStreams][]line{}, names: map[string][]string{}, described: map[string][]*record.Source{},
 		})
 	}
 	return r
@@ -112,6 +117,9 @@ func (r *recorder) take(i int, s *recordingSink, b *record.Batch) {
 	if n := len(s.names[key]); n == 0 || s.names[key][n-1] != b.Source.ContainerName {
 		s.names[key] = append(s.names[key], b.Source.ContainerName)
 	}
+	if n := len(s.described[key]); n == 0 || s.described[key][n-1] != b.Source {
+		s.described[key] = append(s.described[key], b.Source)
+	}
 	var seqs [record.NumStreams]uint64
 	for st := range seqs {
 		seqs[st] = b.From.Streams[st].Seq
@@ -138,6 +146,17 @@ func (r *recorder) take(i int, s *recordingSink, b *record.Batch) {
 	if !s.hold {
 		s.committed[key] = have
 	}
+}
+
+// Ended implements Dispatcher.
+func (r *recorder) Ended(source string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := 0
+	if lines := r.sinks[0].lines[source]; lines != nil {
+		n = len(lines[record.Stdout]) + len(lines[record.Stderr])
+	}
+	r.ends = append(r.ends, fmt.Sprintf("%s after %d", source, n))
 }
 
 // Resume implements Dispatcher.

@@ -9,6 +9,7 @@ func (m *Monitor) remove(e *entry, now time.Time) {
 		return
 	}
 	delete(m.table, e.info.ID)
+	m.opts.Dispatcher.Ended(keyPrefix + e.info.ID)
 	if reading := e.state == stateReading || e.state == stateWaiting || e.state == stateFailing; reading && !e.readToEnd && !e.drained {
 		// Its log went with it, and nobody knows what was in it.
 		e.counters.gaps.Add(1)

@@ -85,6 +85,7 @@ func (r *reader) Accept(_ context.Context, b *record.Batch) error {
 	return nil
 }
 func (r *reader) Resume(string, record.Cursor) ([]record.Cursor, error) { return nil, nil }
+func (r *reader) Ended(string)                                          {}
 func (r *reader) Forget(string) error                                   { return nil }
 
 // read reads entries in random chunks of them, until the search is hopeless.

@@ -23,6 +23,8 @@ type Dispatcher interface {
 	// Resume returns where the sinks stand in a source, setting those that do
 	// not know it yet to start.
 	Resume(source string, start record.Cursor) ([]record.Cursor, error)
+	// Ended says that all was accepted of a run of a source. It does not block.
+	Ended(source string)
 	// Forget removes a source that will not come again.
 	Forget(source string) error
 }
@@ -153,7 +155,7 @@ func (s *stream) read(ctx context.Context) (ending, error) {
 			return s.failure(err)
 		}
 		s.info = info
-		s.source.Store(s.makeSource(info))
+		s.describe(s.makeSource(info))
 	} else if s.source.Load() == nil {
 		s.source.Store(s.makeSource(s.info)) // inspected by discovery
 	}

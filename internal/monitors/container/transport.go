@@ -205,6 +205,7 @@ func (m *Monitor) fileEnded(r result, now time.Time) {
 			break // it was started since
 		}
 		e.readToEnd, e.drained = true, true
+		m.opts.Dispatcher.Ended(keyPrefix + e.info.ID)
 		e.state, e.drainedRun = stateDone, e.info.StartedAt
 	case endGone:
 		e.readToEnd = f.found.Load() || !e.ran
