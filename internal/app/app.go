@@ -224,19 +224,23 @@ func compileAll(texts []string, compile func(string) (*glob.Pattern, error)) ([]
 }
 
 func (a *app) makeKafkaSource() error {
-	c := a.config.KafkaSource
 	var err error
-	a.kafka, err = kafka.New(kafka.Options{
+	a.kafka, err = kafka.New(a.kafkaOptions())
+	if err != nil {
+		return fmt.Errorf("make kafka_source: %w", err)
+	}
+	return nil
+}
+
+func (a *app) kafkaOptions() kafka.Options {
+	c := a.config.KafkaSource
+	return kafka.Options{
 		Client: kafkaClient(c.Brokers, c.Login), Topics: c.Topics, Group: c.Group,
 		StartAtEnd:     c.StartAt == config.StartAtEnd,
 		Messages:       kafka.Messages{Text: c.Format == "text", Time: c.TimeField, Line: c.LineField},
 		CommitInterval: time.Duration(c.CommitInterval), CustodyWait: time.Duration(c.CustodyWait),
 		Dispatcher: tapped{a.dispatcher, a.tail}, Logger: a.logger,
-	})
-	if err != nil {
-		return fmt.Errorf("make kafka_source: %w", err)
 	}
-	return nil
 }
 
 // knownSources returns the keys of all sources that have positions.

@@ -9,23 +9,23 @@ import (
 
 	"log_capturer/internal/config"
 	"log_capturer/internal/monitors/container"
+	"log_capturer/internal/monitors/kafka"
 	"log_capturer/internal/positions"
 )
 
 // checkTimeout bounds the trying of the engine, or of one destination.
 const checkTimeout = 10 * time.Second
 
-// errUntried says that there is no way to try a destination, which is neither
-// good nor bad: cli tells it apart by its method.
-type errUntried struct{}
+// limited is implemented by sinks that cannot find out all.
+type limited interface {
+	// Tried says what was found out.
+	Tried() string
+}
 
-func (errUntried) Error() string { return "sinks of this type cannot be tried" }
-func (errUntried) Untried()      {}
-
-// Check tries the engine and every destination that a configuration names, and
-// tells of each when it is done: what it is, where, and the error, nil for one
-// that works. It touches nothing of an agent that runs with the same
-// configuration, and leaves nothing behind.
+// Check tries the engine, the brokers that are read from, and every destination
+// that a configuration names, and tells of each when it is done: what it is,
+// where, and the error, nil for one that works. It touches nothing of an agent
+// that runs with the same configuration, and leaves nothing behind.
 func Check(ctx context.Context, cfg *config.Config, tell func(what, where string, err error)) error {
 	// Sinks want a journal. The agent's own may be in use.
 	dir, err := os.MkdirTemp("", "log_capturer-check-")
@@ -33,7 +33,7 @@ func Check(ctx context.Context, cfg *config.Config, tell func(what, where string
 		return fmt.Errorf("check: %w", err)
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // it is in the directory of temporary files
-	a := &app{config: cfg, logger: slog.New(slog.DiscardHandler)}
+	a := &app{config: cfg, stdout: os.Stdout, logger: slog.New(slog.DiscardHandler)}
 	defer a.close()
 	if a.journal, err = positions.Open(dir, positions.Options{}); err != nil {
 		return err
@@ -42,8 +42,16 @@ func Check(ctx context.Context, cfg *config.Config, tell func(what, where string
 		where, err := a.checkEngine(ctx)
 		tell("engine", where, err)
 	}
+	if cfg.KafkaSource.Enabled {
+		tell("kafka_source", topics(cfg.KafkaSource), a.checkKafkaSource(ctx))
+	}
 	for _, c := range cfg.Sinks {
-		tell("sink "+c.Name, destination(c, cfg.DataDir), a.checkSink(ctx, c))
+		tried, err := a.checkSink(ctx, c)
+		where := destination(c, cfg.DataDir)
+		if err == nil && tried != "" {
+			where += "; " + tried
+		}
+		tell("sink "+c.Name, where, err)
 	}
 	return nil
 }
@@ -60,16 +68,22 @@ func (a *app) checkEngine(ctx context.Context) (where string, err error) {
 	return engine.Address(), err
 }
 
-func (a *app) checkSink(ctx context.Context, c config.Sink) error {
+func (a *app) checkKafkaSource(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	return kafka.Check(ctx, a.kafkaOptions())
+}
+
+func (a *app) checkSink(ctx context.Context, c config.Sink) (tried string, err error) {
 	s, err := a.makeSink(c)
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer s.close()
-	if s.checker == nil {
-		return errUntried{}
+	if l, ok := s.checker.(limited); ok {
+		tried = l.Tried()
 	}
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	return s.checker.Check(ctx)
+	return tried, s.checker.Check(ctx)
 }

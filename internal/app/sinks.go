@@ -37,16 +37,18 @@ type sink struct {
 	// besides those of its delivery.
 	collector prometheus.Collector
 	reporter  health.Reporter
-	// checker is nil for a sink that cannot tell whether its destination works.
-	checker delivery.Checker
-	close   func()
+	checker   delivery.Checker
+	close     func()
 }
 
 // makeSink makes the sink that c describes.
 func (a *app) makeSink(c config.Sink) (*sink, error) {
 	s := &sink{config: c, close: func() {}}
 	logger := a.logger.With("sink", c.Name)
-	var target delivery.Sink
+	var target interface {
+		delivery.Sink
+		delivery.Checker
+	}
 	switch c.Type {
 	case config.TypeLocalFile:
 		files, err := localfile.New(localfile.Options{
@@ -145,7 +147,7 @@ func (a *app) makeSink(c config.Sink) (*sink, error) {
 	default:
 		return nil, fmt.Errorf("no such type %q", c.Type) // validation lets none through
 	}
-	s.checker, _ = target.(delivery.Checker)
+	s.checker = target
 	d := c.Delivery
 	s.delivery = delivery.New(delivery.Options{
 		Name: c.Name, Sink: target, Journal: a.journal, DeadLetters: a.deadLetters,

@@ -47,7 +47,7 @@ func (a *app) greet(w io.Writer) {
 		}
 	}
 	if a.kafka != nil {
-		say("  reads     topics %s of %s", strings.Join(a.config.KafkaSource.Topics, ", "), strings.Join(a.config.KafkaSource.Brokers, ", "))
+		say("  reads     %s", topics(a.config.KafkaSource))
 	}
 	for _, s := range a.sinks {
 		say("  delivers  %s: %s", s.config.Name, destination(s.config, a.config.DataDir))
@@ -70,6 +70,11 @@ func (a *app) greeted(stdout io.Writer) io.Writer {
 		}
 	}
 	return stdout
+}
+
+// topics says what is read from Kafka, for people.
+func topics(c config.KafkaSource) string {
+	return fmt.Sprintf("topics %s of %s", strings.Join(c.Topics, ", "), strings.Join(c.Brokers, ", "))
 }
 
 // destination says where a sink's records go, for people.

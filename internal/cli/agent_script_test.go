@@ -53,7 +53,9 @@ func TestAgentScripts(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(destination.Close)
+	others := startDestinations(t)
 	cmds := maps.Clone(scriptCommands)
+	cmds["nothing"] = others.nothing
 	// say CONTAINER STREAM TEXT N
 	cmds["say"] = func(ts *testscript.TestScript, neg bool, args []string) {
 		if neg || len(args) != 4 || s.containers[args[0]] == nil {
@@ -74,6 +76,8 @@ func TestAgentScripts(t *testing.T) {
 			env.Setenv("DATA_DIR", s.agent.DataDir)
 			env.Setenv("ENGINE", s.engine.Host())
 			env.Setenv("LOKI", destination.URL())
+			env.Setenv("DESTINATION", others.url)
+			env.Setenv("BROKER", others.broker)
 			env.Setenv("TERM", "xterm")
 			env.Defer(func() {
 				// No error is worth telling: most scripts start no tmux.

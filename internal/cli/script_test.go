@@ -86,7 +86,7 @@ func lookPath(ts *testscript.TestScript, name string) (string, error) {
 
 func environ(ts *testscript.TestScript) []string {
 	var env []string
-	for _, name := range []string{"PATH", "HOME", "TMPDIR", "WORK", "GOCOVERDIR", "LOKI_URL", "LOG_CAPTURER_API", "LOKI", "DATA_DIR", "ENGINE", "TERM", "NO_COLOR"} {
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "WORK", "GOCOVERDIR", "LOKI_URL", "LOG_CAPTURER_API", "LOKI", "DATA_DIR", "ENGINE", "DESTINATION", "BROKER", "TERM", "NO_COLOR"} {
 		if value := ts.Getenv(name); value != "" {
 			env = append(env, name+"="+value)
 		}

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"strings"
@@ -17,9 +16,9 @@ file, line and column. Variables of the environment are put in, and the files
 that hold secrets and certificates are read.
 
   --config FILE   the configuration, in YAML
-  --connect       also try the engine and every destination, and say of each
-                  whether it works; nothing is delivered. Sinks other than
-                  loki and local_file cannot be tried, and are named as untried
+  --connect       also try the engine, kafka_source and every destination, and say
+                  of each whether it works, and what was tried where that is not
+                  all; nothing is delivered
 
 Exit codes: 0 valid, and everything that was tried works; 1 it could not be
 tried, 2 wrong usage, 3 invalid, 4 valid, but something does not work.
@@ -58,18 +57,12 @@ func validate(ctx context.Context, c *call) int {
 	failed := 0
 	err = c.agent.Check(ctx, cfg, func(what, where string, err error) {
 		progress("")
-		_, untried := errors.AsType[interface {
-			error
-			Untried()
-		}](err)
-		switch {
-		case err == nil:
+		if err == nil {
 			fmt.Fprintf(c.Stdout, "  works   %s (%s)\n", what, where)
-		case untried:
-			fmt.Fprintf(c.Stdout, "  untried %s (%s): %v\n", what, where, err)
-		default:
+		} else {
 			failed++
-			fmt.Fprintf(c.Stdout, "  FAILS   %s (%s): %v\n", what, where, err)
+			text := strings.ReplaceAll(err.Error(), "\n", "\n          ")
+			fmt.Fprintf(c.Stdout, "  FAILS   %s (%s): %s\n", what, where, text)
 		}
 		progress("trying the rest ...")
 	})

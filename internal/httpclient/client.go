@@ -23,6 +23,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -115,6 +116,16 @@ func New(o Options) (*Client, error) {
 // taken the body: the attempt may be repeated. What the
 // destination answered, good or bad, is a Response.
 func (c *Client) Post(ctx context.Context, target *url.URL, header http.Header, body []byte) (*Response, error) {
+	return c.do(ctx, http.MethodPost, target, header, body)
+}
+
+// Ask makes one attempt to ask target what may be done there (OPTIONS), which
+// does nothing. Otherwise it is as Post.
+func (c *Client) Ask(ctx context.Context, target *url.URL) (*Response, error) {
+	return c.do(ctx, http.MethodOptions, target, nil, nil)
+}
+
+func (c *Client) do(ctx context.Context, method string, target *url.URL, header http.Header, body []byte) (*Response, error) {
 	if c.options.Timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeoutCause(ctx, c.options.Timeout, errTimeout(c.options.Timeout))
@@ -124,7 +135,7 @@ func (c *Client) Post(ctx context.Context, target *url.URL, header http.Header, 
 	defer payload.detach()
 
 	req := (&http.Request{
-		Method:        http.MethodPost,
+		Method:        method,
 		URL:           target,
 		Host:          c.host,
 		Header:        c.headers.Clone(),
@@ -144,12 +155,12 @@ func (c *Client) Post(ctx context.Context, target *url.URL, header http.Header, 
 	defer c.transports.release(transport)
 	res, err := transport.RoundTrip(req)
 	if err != nil {
-		return nil, c.transportError(ctx, target, err)
+		return nil, c.transportError(ctx, method, target, err)
 	}
 	defer res.Body.Close()
 	answer, err := readResponse(res, c.options.MaxResponseBytes, append(secrets, c.headerSecrets()...))
 	if err != nil {
-		return nil, c.transportError(ctx, target, err)
+		return nil, c.transportError(ctx, method, target, err)
 	}
 	return answer, nil
 }
@@ -160,12 +171,12 @@ func (c *Client) Close() { c.transports.close() }
 
 // transportError says what went wrong on the way to target and back. Queries
 // may hold secrets and are left out.
-func (c *Client) transportError(ctx context.Context, target *url.URL, err error) error {
+func (c *Client) transportError(ctx context.Context, method string, target *url.URL, err error) error {
 	var timeout errTimeout
 	if errors.As(context.Cause(ctx), &timeout) {
 		err = timeout
 	}
-	return fmt.Errorf("post to %s://%s%s: %w", target.Scheme, target.Host, target.Path, err)
+	return fmt.Errorf("%s to %s://%s%s: %w", strings.ToLower(method), target.Scheme, target.Host, target.Path, err)
 }
 
 // errTimeout is why an attempt's context ended when Options.Timeout ended it.

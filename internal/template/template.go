@@ -196,6 +196,14 @@ func (t *Template) add(p part, name string) {
 // String returns the text that the template was compiled from.
 func (t *Template) String() string { return t.text }
 
+// Fixed returns what is rendered where it is the same for every record.
+func (t *Template) Fixed() (text string, fixed bool) {
+	if len(t.names) > 0 {
+		return "", false
+	}
+	return t.Prefix(), true
+}
+
 // Prefix returns the text before the first placeholder, the same for every
 // record. Braces and constants in it are resolved.
 func (t *Template) Prefix() string {

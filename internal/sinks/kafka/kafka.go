@@ -74,7 +74,9 @@ type Sink struct {
 	shape   *jsondoc.Shape // nil for text
 	topic   *topic
 	key     string
-	keys    *sourcecache.Cache[[]byte]
+	// createTopics lets a topic be made that is not there.
+	createTopics bool
+	keys         *sourcecache.Cache[[]byte]
 	// ready is closed when client is set, for as long as Run runs.
 	ready  chan struct{}
 	client *kgo.Client
@@ -103,7 +105,7 @@ func New(o Options) (*Sink, error) {
 	if o.Client.RequestTimeout <= 0 {
 		o.Client.RequestTimeout = 10 * time.Second
 	}
-	s := &Sink{key: o.Key, ready: make(chan struct{}), attempts: map[uint64]*attempt{}}
+	s := &Sink{key: o.Key, createTopics: o.CreateTopics, ready: make(chan struct{}), attempts: map[uint64]*attempt{}}
 	var err error
 	if s.options, s.trouble, err = o.Client.Client(); err != nil {
 		return nil, err

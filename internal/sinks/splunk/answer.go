@@ -104,20 +104,13 @@ func readAnswer(res *httpclient.Response) (ackID *uint64, err error) {
 // await asks for an acknowledgement until it comes, or ctx is done: then the
 // request has to be sent again.
 func (s *Sink) await(ctx context.Context, id uint64) error {
-	body := fmt.Appendf(nil, `{"acks":[%d]}`, id)
-	target := *s.ack
-	if target.RawQuery != "" {
-		target.RawQuery += "&"
-	}
-	target.RawQuery += "channel=" + s.channel
-	header := http.Header{"Content-Type": {"application/json"}, "X-Splunk-Request-Channel": {s.channel}}
 	pause := max(s.poll/10, time.Millisecond)
 	for {
 		if err := sleep(ctx, pause); err != nil {
 			return fmt.Errorf("wait for the acknowledgement: %w", errors.Join(errUnacknowledged, err))
 		}
 		pause = min(2*pause, s.poll)
-		res, err := s.client.Post(ctx, &target, header, body)
+		res, err := s.ask(ctx, id)
 		if ctx.Err() != nil {
 			continue // to the word about it
 		}
@@ -140,6 +133,17 @@ func (s *Sink) await(ctx context.Context, id uint64) error {
 			return nil
 		}
 	}
+}
+
+// ask asks once for an acknowledgement.
+func (s *Sink) ask(ctx context.Context, id uint64) (*httpclient.Response, error) {
+	target := *s.ack
+	if target.RawQuery != "" {
+		target.RawQuery += "&"
+	}
+	target.RawQuery += "channel=" + s.channel
+	header := http.Header{"Content-Type": {"application/json"}, "X-Splunk-Request-Channel": {s.channel}}
+	return s.client.Post(ctx, &target, header, fmt.Appendf(nil, `{"acks":[%d]}`, id))
 }
 
 // errUnacknowledged is why a request is sent again that Splunk has answered.

@@ -164,6 +164,12 @@ func (c *collector) poll(r *sinktest.HTTPRequest) (sinktest.Answer, bool) {
 		return sinktest.Answer{Violation: fmt.Sprintf("poll %s %s: %v", r.URL, r.Body, err)}, true
 	}
 	id := asked.Acks[0]
+	if !c.acknowledges {
+		return hec(400, "ACK is disabled", 14, ""), true
+	}
+	if id >= len(c.acks) {
+		return sinktest.Answer{Body: fmt.Sprintf(`{"acks":{"%d":false}}`, id)}, true
+	}
 	p := &c.acks[id]
 	p.polls++
 	done := p.polls == 2 && !p.forgotten
