@@ -134,6 +134,7 @@ func (a *app) make() error {
 	}
 	a.dispatcher = dispatcher.NewProcessor(a.door, table, a.logger)
 	a.tail = livetail.New()
+	a.dispatcher.ShowTo(a.tail.At(livetail.Processed))
 	a.replayer, err = deadletter.NewReplayer(a.deadLetters, a.journal, delivery.CursorPrefix, targets, a.logger)
 	if err != nil {
 		return err
@@ -163,7 +164,7 @@ func (a *app) makeMonitor() error {
 		return err
 	}
 	a.monitor = container.New(container.Options{
-		Engine: a.engine, Dispatcher: tapped{a.dispatcher, a.tail}, Host: a.host,
+		Engine: a.engine, Dispatcher: tapped{a.dispatcher, a.tail.At(livetail.Raw)}, Host: a.host,
 		Filter: container.Filter{
 			Include: container.Selection(c.Include), Exclude: container.Selection(c.Exclude),
 			Self: container.SelfID(),
@@ -187,7 +188,7 @@ func (a *app) makeFileMonitor() error {
 		return fmt.Errorf("find data_dir: %w", err)
 	}
 	options := file.Options{
-		Dispatcher: tapped{a.dispatcher, a.tail}, Host: a.host, Own: own,
+		Dispatcher: tapped{a.dispatcher, a.tail.At(livetail.Raw)}, Host: a.host, Own: own,
 		ScanInterval: time.Duration(c.ScanInterval), RotateWait: time.Duration(c.RotateWait),
 		MaxOpenFiles: c.MaxOpenFiles, MaxLineBytes: int(c.MaxLineBytes),
 		PositionRetention: time.Duration(c.PositionRetention),
@@ -239,7 +240,7 @@ func (a *app) kafkaOptions() kafka.Options {
 		StartAtEnd:     c.StartAt == config.StartAtEnd,
 		Messages:       kafka.Messages{Text: c.Format == "text", Time: c.TimeField, Line: c.LineField},
 		CommitInterval: time.Duration(c.CommitInterval), CustodyWait: time.Duration(c.CustodyWait),
-		Dispatcher: tapped{a.dispatcher, a.tail}, Logger: a.logger,
+		Dispatcher: tapped{a.dispatcher, a.tail.At(livetail.Raw)}, Logger: a.logger,
 	}
 }
 

@@ -11,13 +11,13 @@ import (
 // tapped is the dispatcher, with those who watch looking on.
 type tapped struct {
 	*dispatcher.Processor
-	tail *livetail.Hub
+	tail livetail.Place
 }
 
 // Accept hands b to the dispatcher, and shows it once it was accepted: what was
 // not comes again.
 func (t tapped) Accept(ctx context.Context, b *record.Batch) error {
-	if t.tail.Watchers() == 0 {
+	if !t.tail.Watched() {
 		return t.Processor.Accept(ctx, b)
 	}
 	b.Retain(1)

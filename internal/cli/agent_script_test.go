@@ -47,7 +47,15 @@ func newScene(t *testing.T, config string) *scene {
 // TestAgentScripts runs the scripts of commands that talk to an agent, against
 // one.
 func TestAgentScripts(t *testing.T) {
-	s := newScene(t, "")
+	s := newScene(t, `pipelines:
+  - name: objects
+    select: {names: [busy]}
+    stages:
+      - {type: filter, drop: line startsWith "noise"}
+      - {type: regex, if: line startsWith "event=", pattern: '^event=(?P<event>\w+) n=(?P<n>\d+) '}
+      - {type: level, if: line startsWith "event="}
+      - {type: redact, presets: [email], if: line startsWith "event="}
+`)
 	destination, err := lokitest.Start(lokitest.Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -20,13 +20,22 @@ const tailUsage = `Usage: log_capturer tail [SOURCE...] [FLAGS]
 Shows lines as a running agent accepts them, from now on, until it is
 interrupted. SOURCE is a pattern of containers' names, of files' paths or of
 files' names (* stands for any text without a slash), or the beginning of a
-container's id, of at least four digits; without one everything is shown.
+container's id, of at least four digits; without one everything is shown. All
+that the flags want has to be true of a line.
 
 A line begins with its time and its container or file, then "|" for stdout or
-"!" for stderr. Tailing never slows the agent down: when this program, or who reads its
-output, is too slow, lines are skipped, and how many is said on standard error.
+"!" for stderr. Tailing never slows the agent down: when this program, or who reads
+its output, is too slow, lines are skipped, and how many is said on standard error.
 
+  --stage STAGE     raw shows lines as they were read, and is what there is without
+                    it; processed shows what the pipelines make of them, without
+                    those that they drop or still hold
   --stream STREAM   only stdout or stderr
+  --level LEVEL     only lines of this level and above: trace, debug, info, warn,
+                    error or fatal, which a pipeline has found or the beginning of
+                    the line says
+  --where EXPR      only lines for which an expression of the pipelines is true, as
+                    in '(fields.status ?? 0) >= 500' or 'container_labels.tier == "web"'
   --text TEXT       only lines that hold TEXT
   --regexp REGEXP   only lines that match REGEXP (RE2)
   --lines N         end after N lines
@@ -47,7 +56,10 @@ func tail(ctx context.Context, c *call) int {
 	var color string
 	patterns, code, ok := c.parseFlags(1000, func(flags *flag.FlagSet) {
 		where.define(flags)
+		flags.StringVar(&filter.Stage, "stage", "", "")
 		flags.StringVar(&filter.Stream, "stream", "", "")
+		flags.StringVar(&filter.Level, "level", "", "")
+		flags.StringVar(&filter.Where, "where", "", "")
 		flags.StringVar(&filter.Text, "text", "", "")
 		flags.StringVar(&filter.Regexp, "regexp", "", "")
 		flags.IntVar(&lines, "lines", 0, "")
@@ -89,7 +101,7 @@ func tail(ctx context.Context, c *call) int {
 			_ = out.out.Flush() // the error to tell of is the other one
 			return c.agentError(ctx, err)
 		}
-		if line.Skipped == 0 {
+		if line.Skipped == 0 && line.Trouble == "" {
 			shown++
 		}
 		if err := out.print(line, text, stream.Pending() && shown != lines); err != nil {
@@ -110,16 +122,11 @@ type tailPrinter struct {
 // seen at once.
 func (p *tailPrinter) print(line server.TailLine, text []byte, more bool) error {
 	switch {
-	case line.Skipped > 0:
-		// In JSON it is a line of its own as well, so that it has a place.
-		if !p.json {
-			if err := p.out.Flush(); err != nil {
-				return err
-			}
-			fmt.Fprintf(p.Stderr, "log_capturer tail: %d lines skipped here: the output is too slow\n", line.Skipped)
-			return nil
-		}
-		fallthrough
+	case line.Skipped > 0 && !p.json:
+		return p.note("%d lines skipped here: the output is too slow", line.Skipped)
+	case line.Trouble != "" && !p.json:
+		return p.note("lines for which --where has no answer are not shown: %s", line.Trouble)
+	// In JSON these are lines of their own as well, so that they have a place.
 	case p.json:
 		if _, err := fmt.Fprintf(p.out, "%s\n", text); err != nil {
 			return err
@@ -134,6 +141,19 @@ func (p *tailPrinter) print(line server.TailLine, text []byte, more bool) error 
 	}
 	return p.out.Flush()
 }
+
+// note tells on standard error what is missing here.
+func (p *tailPrinter) note(format string, args ...any) error {
+	if err := p.out.Flush(); err != nil {
+		return err
+	}
+	fmt.Fprintf(p.Stderr, "log_capturer tail: "+format+"\n", args...)
+	return nil
+}
+
+// levelColors are those of lines by their level, as numbers of SGR: red, yellow
+// and faint.
+var levelColors = map[string]int{"fatal": 31, "error": 31, "warn": 33, "debug": 2, "trace": 2}
 
 // The colours of containers, as numbers of SGR: those that are readable on
 // light and on dark.
@@ -161,8 +181,12 @@ func (p *tailPrinter) printText(line server.TailLine) error {
 	h := fnv.New32a()
 	_, _ = io.WriteString(h, from) // never fails
 	color := containerColors[h.Sum32()%uint32(len(containerColors))]
-	if line.Stream == "stderr" {
-		text = "\x1b[31m" + text + "\x1b[0m"
+	shade := levelColors[line.Level]
+	if line.Level == "" && line.Stream == "stderr" {
+		shade = 31
+	}
+	if shade != 0 {
+		text = fmt.Sprintf("\x1b[%dm%s\x1b[0m", shade, text)
 	}
 	_, err := fmt.Fprintf(p.out, "\x1b[%dm%s\x1b[0m %s\n", color, prefix, text)
 	return err

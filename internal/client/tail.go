@@ -20,8 +20,13 @@ type TailFilter struct {
 	Sources []string
 	// Stream is stdout or stderr.
 	Stream string
-	// Text and Regexp are what a line has to hold.
-	Text, Regexp string
+	// Level is the least level.
+	Level string
+	// Text and Regexp are what a line has to hold, and Where is an expression that
+	// has to be true.
+	Text, Regexp, Where string
+	// Stage is raw or processed.
+	Stage string
 }
 
 // Tail is a stream of records from a running agent. Its methods are for one
@@ -38,7 +43,9 @@ func (c *Client) Tail(ctx context.Context, f TailFilter) (*Tail, error) {
 	for _, pattern := range f.Sources {
 		query.Add("source", pattern)
 	}
-	for key, value := range map[string]string{"stream": f.Stream, "text": f.Text, "regexp": f.Regexp} {
+	for key, value := range map[string]string{
+		"stream": f.Stream, "level": f.Level, "text": f.Text, "regexp": f.Regexp, "where": f.Where, "stage": f.Stage,
+	} {
 		if value != "" {
 			query.Set(key, value)
 		}

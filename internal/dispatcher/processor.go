@@ -26,6 +26,7 @@ type Processor struct {
 	next   *Dispatcher
 	table  *pipeline.Table
 	logger *slog.Logger
+	shown  Audience // nil for none
 
 	mu      sync.Mutex
 	sources map[string]*processed
@@ -40,6 +41,19 @@ type Processor struct {
 func NewProcessor(next *Dispatcher, table *pipeline.Table, logger *slog.Logger) *Processor {
 	return &Processor{next: next, table: table, logger: logger, sources: map[string]*processed{}, wake: make(chan struct{}, 1)}
 }
+
+// Audience sees what comes out of the pipelines, as the sinks accept it.
+type Audience interface {
+	// Watched reports whether anybody looks. It is asked for each batch.
+	Watched() bool
+	// Publish shows a batch, which the caller holds. It does not block.
+	Publish(b *record.Batch)
+}
+
+// ShowTo sets the audience, before the first batch comes.
+func (p *Processor) ShowTo(a Audience) { p.shown = a }
+
+func (p *Processor) watched() bool { return p.shown != nil && p.shown.Watched() }
 
 // processed is the state of a source. It is used by whoever has its turn.
 type processed struct {
@@ -114,7 +128,7 @@ func (p *Processor) Accept(ctx context.Context, b *record.Batch) error {
 	}
 	defer s.leave()
 	p.open(s, b.Source)
-	if s.run == nil && len(s.outbox) == 0 {
+	if s.run == nil && len(s.outbox) == 0 && !p.watched() {
 		return p.next.Accept(ctx, b)
 	}
 	if b, err = p.next.limited(ctx, b); b == nil || err != nil {
@@ -126,7 +140,13 @@ func (p *Processor) Accept(ctx context.Context, b *record.Batch) error {
 		return err
 	}
 	if s.run == nil {
-		return p.next.accept(ctx, func(int) *record.Batch { return b })
+		if err := p.next.accept(ctx, func(int) *record.Batch { return b }); err != nil {
+			return err
+		}
+		if p.watched() {
+			p.shown.Publish(b)
+		}
+		return nil
 	}
 	s.take(b)
 	return p.send(ctx, s)
@@ -304,6 +324,9 @@ func (p *Processor) send(ctx context.Context, s *processed) error {
 			return err
 		}
 		if b := s.outbox[0].batch; b != nil {
+			if p.watched() {
+				p.shown.Publish(b)
+			}
 			b.Release()
 		}
 		s.outbox[0] = parcel{}

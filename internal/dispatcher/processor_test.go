@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -340,4 +341,68 @@ func TestEndedSourcesHoldNothing(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// audience keeps what it is shown.
+type audience struct {
+	watched bool
+	lines   []string
+	levels  map[string]int
+}
+
+func (a *audience) Watched() bool { return a.watched }
+
+func (a *audience) Publish(b *record.Batch) {
+	for i := range b.Records {
+		r := &b.Records[i]
+		a.lines = append(a.lines, r.Stream.String()+" "+string(b.Line(r)))
+		if d := b.Derivation(r); d != nil {
+			a.levels[d.Level]++
+		}
+	}
+}
+
+// Who watches is shown what comes out of a pipeline, all of it once and in
+// order, also where it is the sources that have none; who does not is not.
+func TestTheAudienceSeesWhatComesOut(t *testing.T) {
+	f := func(stages, name string, want []string, levels map[string]int) {
+		t.Helper()
+		synctest.Test(t, func(t *testing.T) {
+			l := startLife(t, deliverytest.NewJournal(), stages)
+			a := &audience{levels: map[string]int{}}
+			l.processor.ShowTo(a)
+			log := recordtest.NewLog("container/1")
+			log.Source.ContainerName = name
+			for i, line := range []string{"before", "one", " more", "drop", "two"} {
+				log.Write(record.Stdout, int64(i), line)
+			}
+			log.Write(record.Stderr, 9, "bad")
+			reader := resumed(t, l, log)
+			for _, n := range []int{1, 2, 10} {
+				if err := l.processor.Accept(t.Context(), reader.Next(n)); err != nil {
+					t.Error(err)
+				}
+				a.watched = true
+			}
+			time.Sleep(time.Minute)
+			if err := l.processor.Flush(t.Context()); err != nil {
+				t.Error(err)
+			}
+			for _, d := range l.deliveries {
+				d.CloseInput()
+			}
+			if err := l.group.Wait(); err != nil {
+				t.Error(err)
+			}
+			if !slices.Equal(a.lines, want) || !maps.Equal(a.levels, levels) {
+				t.Errorf("shown %q with levels %v, want %q with %v", a.lines, a.levels, want, levels)
+			}
+		})
+	}
+	all := []string{"stdout one", "stdout  more", "stdout drop", "stdout two", "stderr bad"}
+	none := map[string]int{}
+	f("  - {type: level, default: info}\n", "", all, none) // not selected
+	f("  - {type: filter, drop: 'line contains \"nothing\"'}\n", "app", all, none)
+	f(joining+"  - {type: level, default: info}\n", "app",
+		[]string{"stdout before", "stdout one\n more", "stdout two", "stderr bad"}, map[string]int{"info": 4})
 }

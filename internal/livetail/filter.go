@@ -7,53 +7,109 @@ import (
 	"regexp"
 	"strings"
 
+	"log_capturer/internal/pipeline"
 	"log_capturer/internal/record"
 )
 
-// maxExpression bounds the length of a regular expression, in bytes.
+// maxExpression bounds the length of an expression, in bytes.
 const maxExpression = 4 << 10
 
-// Filter says which records are wanted. The zero value wants all.
+// Stage is where on their way records are shown.
+type Stage uint8
+
+// The stages.
+const (
+	// Raw shows records as they were read.
+	Raw Stage = iota
+	// Processed shows what the pipelines have made of them.
+	Processed
+)
+
+// Query is what a user asks for. Each part that is empty wants all, and a record
+// has to be wanted by each.
+type Query struct {
+	// Sources are patterns of containers' names, of files' paths or of files'
+	// names, or beginnings of containers' ids.
+	Sources []string
+	// Stream is stdout or stderr.
+	Stream string
+	// Level is the least level.
+	Level string
+	// Text and Regexp are what the line has to hold.
+	Text, Regexp string
+	// Where is an expression of the pipelines' language.
+	Where string
+	// Stage is raw, which it is when it is empty, or processed.
+	Stage string
+}
+
+// Filter says which records are wanted. The zero value wants all raw ones. It is
+// for one watcher.
 type Filter struct {
+	Stage Stage
 	// Sources are patterns of containers' names, of files' paths or of files'
 	// names, or beginnings of containers' ids. Empty means all.
 	Sources []string
 	// Streams are the streams; none means all.
 	Streams record.StreamSet
+	// Level is the least level.
+	Level pipeline.Level
 	// Text is what the line has to hold.
 	Text []byte
-	// Expression is what the line has to match; nil means nothing.
-	Expression *regexp.Regexp
+	// Regexp is what the line has to match; nil means nothing.
+	Regexp *regexp.Regexp
+	// Where is what has to be true of the record; nil means nothing.
+	Where *pipeline.Condition
 }
 
-// NewFilter returns a filter, or says what is wrong with it. An empty stream,
-// text or expression wants everything.
-func NewFilter(sources []string, stream, text, expression string) (Filter, error) {
-	f := Filter{Sources: sources}
-	for _, pattern := range sources {
+// NewFilter returns the filter of a query, or says what is wrong with it.
+func NewFilter(q Query) (Filter, error) {
+	f := Filter{Sources: q.Sources}
+	for _, pattern := range q.Sources {
 		if _, err := path.Match(pattern, ""); err != nil || pattern == "" {
 			return Filter{}, fmt.Errorf("%q is no pattern: * stands for any text, ? for one character, [a-z] for one of these", pattern)
 		}
 	}
-	switch stream {
+	switch q.Stage {
+	case "", "raw":
+	case "processed":
+		f.Stage = Processed
+	default:
+		return Filter{}, fmt.Errorf("there is no stage %q: want raw or processed", q.Stage)
+	}
+	switch q.Stream {
 	case "":
 	case record.Stdout.String():
 		f.Streams = record.Only(record.Stdout)
 	case record.Stderr.String():
 		f.Streams = record.Only(record.Stderr)
 	default:
-		return Filter{}, fmt.Errorf("there is no stream %q: want stdout or stderr", stream)
+		return Filter{}, fmt.Errorf("there is no stream %q: want stdout or stderr", q.Stream)
 	}
-	if text != "" {
-		f.Text = []byte(text)
+	if q.Level != "" {
+		var ok bool
+		if f.Level, ok = pipeline.LevelNamed(q.Level); !ok {
+			return Filter{}, fmt.Errorf("there is no level %q: want %s", q.Level, strings.Join(pipeline.LevelNames(), ", "))
+		}
 	}
-	if expression != "" {
-		if len(expression) > maxExpression {
+	if q.Text != "" {
+		f.Text = []byte(q.Text)
+	}
+	var err error
+	if q.Regexp != "" {
+		if len(q.Regexp) > maxExpression {
 			return Filter{}, fmt.Errorf("the regular expression is longer than %d bytes", maxExpression)
 		}
-		var err error
-		if f.Expression, err = regexp.Compile(expression); err != nil {
+		if f.Regexp, err = regexp.Compile(q.Regexp); err != nil {
 			return Filter{}, fmt.Errorf("the regular expression is not valid: %w", err)
+		}
+	}
+	if q.Where != "" {
+		if len(q.Where) > maxExpression {
+			return Filter{}, fmt.Errorf("the expression is longer than %d bytes", maxExpression)
+		}
+		if f.Where, err = pipeline.NewCondition(q.Where); err != nil {
+			return Filter{}, fmt.Errorf("the expression is not valid: %w", err)
 		}
 	}
 	return f, nil
@@ -80,14 +136,25 @@ func (f *Filter) wantsSource(b *record.Batch) bool {
 	return false
 }
 
-// wants reports whether a record of a wanted source is wanted.
-func (f *Filter) wants(b *record.Batch, r *record.Record) bool {
+// wants reports whether a record of a wanted source is wanted. An error says that
+// the condition could not be held against it; it is not wanted then.
+func (f *Filter) wants(b *record.Batch, r *record.Record) (bool, error) {
 	if f.Streams != 0 && !f.Streams.Has(r.Stream) {
-		return false
+		return false, nil
 	}
 	line := b.Line(r)
-	if f.Text != nil && !bytes.Contains(line, f.Text) {
-		return false
+	if f.Text != nil && !bytes.Contains(line, f.Text) || f.Regexp != nil && !f.Regexp.Match(line) {
+		return false, nil
 	}
-	return f.Expression == nil || f.Expression.Match(line)
+	if f.Level == pipeline.NoLevel && f.Where == nil {
+		return true, nil
+	}
+	e := pipeline.Seen(b, r)
+	if e.Level < f.Level {
+		return false, nil
+	}
+	if f.Where == nil {
+		return true, nil
+	}
+	return f.Where.Holds(&e)
 }

@@ -45,11 +45,30 @@ func New() *Hub {
 // Watchers returns how many are watching.
 func (h *Hub) Watchers() int { return len(*h.watchers.Load()) }
 
-// Publish shows b to the watchers that want its source. The caller holds b
-// throughout the call, which never blocks.
-func (h *Hub) Publish(b *record.Batch) {
-	for _, w := range *h.watchers.Load() {
-		if w.filter.wantsSource(b) {
+// At returns the hub for those who have the records of a stage.
+func (h *Hub) At(s Stage) Place { return Place{h, s} }
+
+// Place is where records of one stage are shown.
+type Place struct {
+	hub   *Hub
+	stage Stage
+}
+
+// Watched reports whether anybody watches the stage.
+func (p Place) Watched() bool {
+	for _, w := range *p.hub.watchers.Load() {
+		if w.filter.Stage == p.stage {
+			return true
+		}
+	}
+	return false
+}
+
+// Publish shows b to the stage's watchers that want its source. The caller holds
+// b throughout the call, which never blocks.
+func (p Place) Publish(b *record.Batch) {
+	for _, w := range *p.hub.watchers.Load() {
+		if w.filter.Stage == p.stage && w.filter.wantsSource(b) {
 			w.offer(b)
 		}
 	}
@@ -141,8 +160,10 @@ func (w *Watcher) take() (*record.Batch, uint64) {
 	return first.batch, first.skipped
 }
 
-// Wants reports whether r, a record of a batch from Next, is wanted.
-func (w *Watcher) Wants(b *record.Batch, r *record.Record) bool { return w.filter.wants(b, r) }
+// Wants reports whether r, a record of a batch from Next, is wanted. It is for
+// the goroutine that calls Next. An error says why the watcher's expression could
+// not be held against the record, which is not wanted then.
+func (w *Watcher) Wants(b *record.Batch, r *record.Record) (bool, error) { return w.filter.wants(b, r) }
 
 // Close ends the watching.
 func (w *Watcher) Close() {

@@ -48,7 +48,12 @@ func next(t *testing.T, w *Watcher) (lines []string, skipped uint64) {
 	}
 	defer b.Release()
 	for i := range b.Records {
-		if r := &b.Records[i]; w.Wants(b, r) {
+		r := &b.Records[i]
+		wanted, err := w.Wants(b, r)
+		if err != nil {
+			lines = append(lines, "failed: "+err.Error())
+		}
+		if wanted {
 			lines = append(lines, string(b.Line(r)))
 		}
 	}
@@ -57,14 +62,14 @@ func next(t *testing.T, w *Watcher) (lines []string, skipped uint64) {
 
 // publish shows a batch and ends the publisher's hold.
 func publish(h *Hub, b *record.Batch) {
-	h.Publish(b)
+	h.At(Raw).Publish(b)
 	b.Release()
 }
 
 func TestEveryWatcherGetsWhatItWants(t *testing.T) {
-	f := func(want []string, containers []string, stream, text, expression string) {
+	f := func(want []string, q Query) {
 		t.Helper()
-		filter, err := NewFilter(containers, stream, text, expression)
+		filter, err := NewFilter(q)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -79,21 +84,93 @@ func TestEveryWatcherGetsWhatItWants(t *testing.T) {
 			got = append(got, lines...)
 		}
 		if !slices.Equal(got, want) {
-			t.Errorf("%q %q %q %q: got %q, want %q", containers, stream, text, expression, got, want)
+			t.Errorf("%+v: got %q, want %q", q, got, want)
 		}
 	}
 	all := []string{"one", "two", "three"}
-	f(all, nil, "", "", "")
-	f(all, []string{"web-1"}, "", "", "")
-	f(all, []string{"db", "web-*"}, "", "", "")
-	f(all, []string{"abcd"}, "", "", "")
-	f(nil, []string{"abc"}, "", "", "")
-	f(nil, []string{"web"}, "", "", "")
-	f([]string{"one", "two"}, nil, "stdout", "", "")
-	f([]string{"three"}, nil, "stderr", "", "")
-	f([]string{"two"}, nil, "", "w", "")
-	f([]string{"two", "three"}, nil, "", "", "^t")
-	f([]string{"three"}, nil, "", "ee", "^t")
+	f(all, Query{})
+	f(all, Query{Sources: []string{"web-1"}, Stage: "raw"})
+	f(nil, Query{Stage: "processed"})
+	f(all, Query{Sources: []string{"db", "web-*"}})
+	f(all, Query{Sources: []string{"abcd"}})
+	f(nil, Query{Sources: []string{"abc"}})
+	f(nil, Query{Sources: []string{"web"}})
+	f([]string{"one", "two"}, Query{Stream: "stdout"})
+	f([]string{"three"}, Query{Stream: "stderr"})
+	f([]string{"two"}, Query{Text: "w"})
+	f([]string{"two", "three"}, Query{Regexp: "^t"})
+	f([]string{"three"}, Query{Text: "ee", Regexp: "^t"})
+	f([]string{"two", "three"}, Query{Where: `line startsWith "t" and container == "web-1"`})
+	f([]string{"two"}, Query{Where: `line startsWith "t" and stream != "stderr"`})
+	f(nil, Query{Text: "one", Where: `line == "two"`})
+}
+
+// What a pipeline has made of a record can be asked for. Without one, a line's
+// level is what its beginning says.
+func TestLevelsAndFieldsAreWanted(t *testing.T) {
+	f := func(want []string, stage string, q Query) {
+		t.Helper()
+		q.Stage = stage
+		filter, err := NewFilter(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := New()
+		w := watch(t, h, filter)
+		defer w.Close()
+		raw := batchOf(record.Stdout, "ERROR a", "INFO b", "c")
+		h.At(Raw).Publish(raw)
+		raw.Release()
+		derived := record.NewBatch(web, 10)
+		for i, d := range []record.Derivation{
+			{Level: "warn", Attributes: []record.Attribute{{Name: "status", Value: "500", JSON: true}, {Name: "user", Value: "x"}}},
+			{Level: "debug", Attributes: []record.Attribute{{Name: "status", Value: "200", JSON: true}, {Name: "ok", Value: "true", JSON: true}}, Labels: []record.Attribute{{Name: "app", Value: "shop"}}},
+			{},
+		} {
+			derived.AppendDerived(record.Record{Stream: record.Stderr, Ordinal: 1}, []byte{byte('x' + i)}, d)
+		}
+		h.At(Processed).Publish(derived)
+		derived.Release()
+		var got []string
+		for range len(w.waiting) {
+			lines, _ := next(t, w)
+			got = append(got, lines...)
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%+v: got %q, want %q", q, got, want)
+		}
+	}
+	f([]string{"ERROR a", "INFO b", "c"}, "", Query{})
+	f([]string{"ERROR a"}, "raw", Query{Level: "warn"})
+	f([]string{"ERROR a", "INFO b"}, "raw", Query{Level: "trace"})
+	f([]string{"x", "y", "z"}, "processed", Query{})
+	f([]string{"x"}, "processed", Query{Level: "info"})
+	f([]string{"x"}, "processed", Query{Where: `(fields.status ?? 0) >= 500`})
+	f([]string{"y"}, "processed", Query{Where: `labels.app == "shop" and fields.ok == true`})
+	f([]string{"x"}, "processed", Query{Where: `level == "warn" and fields.user == "x"`})
+	// What cannot be compared is said, and not shown.
+	f([]string{"x", "failed: expression: fields.status > 300: invalid operation: <nil> > int"}, "processed", Query{Where: `fields.status > 300`})
+}
+
+// Nobody who has records of a stage is asked for them while another one is
+// watched.
+func TestWatchedStages(t *testing.T) {
+	h := New()
+	f := func(raw, processed bool) {
+		t.Helper()
+		if r, p := h.At(Raw).Watched(), h.At(Processed).Watched(); r != raw || p != processed {
+			t.Errorf("raw %t, processed %t, want %t and %t", r, p, raw, processed)
+		}
+	}
+	f(false, false)
+	one := watch(t, h, Filter{Stage: Processed})
+	f(false, true)
+	two := watch(t, h, Filter{})
+	f(true, true)
+	one.Close()
+	f(true, false)
+	two.Close()
+	f(false, false)
 }
 
 func TestFilesAreWanted(t *testing.T) {
@@ -111,16 +188,20 @@ func TestFilesAreWanted(t *testing.T) {
 }
 
 func TestBadFilters(t *testing.T) {
-	f := func(want string, containers []string, stream, expression string) {
+	f := func(want string, q Query) {
 		t.Helper()
-		if _, err := NewFilter(containers, stream, "", expression); err == nil || err.Error() != want {
+		if _, err := NewFilter(q); err == nil || err.Error() != want {
 			t.Errorf("got %v, want %s", err, want)
 		}
 	}
-	f(`there is no stream "out": want stdout or stderr`, nil, "out", "")
-	f("the regular expression is not valid: error parsing regexp: missing closing ): `(`", nil, "", "(")
-	f("the regular expression is longer than 4096 bytes", nil, "", string(make([]byte, 5000)))
-	f(`"[" is no pattern: * stands for any text, ? for one character, [a-z] for one of these`, []string{"a", "["}, "", "")
+	f(`there is no stream "out": want stdout or stderr`, Query{Stream: "out"})
+	f(`there is no stage "late": want raw or processed`, Query{Stage: "late"})
+	f(`there is no level "bad": want trace, debug, info, warn, error, fatal`, Query{Level: "bad"})
+	f("the regular expression is not valid: error parsing regexp: missing closing ): `(`", Query{Regexp: "("})
+	f("the regular expression is longer than 4096 bytes", Query{Regexp: string(make([]byte, 5000))})
+	f("the expression is longer than 4096 bytes", Query{Where: string(make([]byte, 5000))})
+	f(`the expression is not valid: expected bool, but got string`, Query{Where: "line"})
+	f(`"[" is no pattern: * stands for any text, ? for one character, [a-z] for one of these`, Query{Sources: []string{"a", "["}})
 }
 
 // Whoever is slow gets what fits, and is told of the rest: what came and what
@@ -223,10 +304,12 @@ func TestTooManyWatchers(t *testing.T) {
 
 // BenchmarkPublish is what a batch costs that nobody watches.
 func BenchmarkPublish(b *testing.B) {
-	h := New()
+	place := New().At(Raw)
 	batch := batchOf(record.Stdout, "line")
 	b.ReportAllocs()
 	for b.Loop() {
-		h.Publish(batch)
+		if place.Watched() {
+			place.Publish(batch)
+		}
 	}
 }

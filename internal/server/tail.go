@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"log_capturer/internal/livetail"
+	"log_capturer/internal/pipeline"
 	"log_capturer/internal/record"
 )
 
@@ -18,7 +19,7 @@ import (
 const tailIdle = 15 * time.Second
 
 // TailLine is a line of what /api/v1/tail answers: a record, or, where Skipped
-// is set, the word that records are missing there.
+// or Trouble is set, the word that records are missing there.
 type TailLine struct {
 	Time        time.Time `json:"time,omitzero"`
 	Container   string    `json:"container,omitempty"`
@@ -31,6 +32,11 @@ type TailLine struct {
 	// its bytes in that case, in base64.
 	Line string `json:"line"`
 	Raw  []byte `json:"raw,omitempty"`
+	// Level is what a pipeline has found, or the beginning of the line says.
+	Level string `json:"level,omitempty"`
+	// Fields and Labels are the attributes and labels that a pipeline has made.
+	Fields map[string]json.RawMessage `json:"fields,omitempty"`
+	Labels map[string]string          `json:"labels,omitempty"`
 	// Cut, Continued and Unterminated are the record's marks.
 	Cut          bool `json:"cut,omitempty"`
 	Continued    bool `json:"continued,omitempty"`
@@ -38,18 +44,23 @@ type TailLine struct {
 	// Skipped counts records of the wanted containers that were not sent since
 	// the one who reads is too slow.
 	Skipped uint64 `json:"skipped,omitempty"`
+	// Trouble says, once, why the expression could not be held against a record.
+	Trouble string `json:"trouble,omitempty"`
 }
 
 // serveTail sends records as they are accepted, one JSON object a line, until
 // the client or the agent ends. The parameters source (any number), stream,
-// text and regexp say which.
+// level, text, regexp, where and stage say which.
 func (s *Server) serveTail(w http.ResponseWriter, r *http.Request) {
 	if s.opts.Tail == nil {
 		writeError(w, http.StatusNotFound, "this agent has no tail")
 		return
 	}
 	query := r.URL.Query()
-	filter, err := livetail.NewFilter(query["source"], query.Get("stream"), query.Get("text"), query.Get("regexp"))
+	filter, err := livetail.NewFilter(livetail.Query{
+		Sources: query["source"], Stream: query.Get("stream"), Level: query.Get("level"),
+		Text: query.Get("text"), Regexp: query.Get("regexp"), Where: query.Get("where"), Stage: query.Get("stage"),
+	})
 	if err != nil {
 		writeError(w, http.StatusBadRequest, err.Error())
 		return
@@ -82,6 +93,7 @@ func (s *Server) serveTail(w http.ResponseWriter, r *http.Request) {
 // sendTail writes what a watcher gets, until ctx ends or w fails.
 func sendTail(ctx context.Context, w http.ResponseWriter, control *http.ResponseController, watcher *livetail.Watcher) error {
 	out := bufio.NewWriterSize(w, 32<<10)
+	troubled := false
 	encoder := json.NewEncoder(out)
 	encoder.SetEscapeHTML(false)
 	for {
@@ -108,7 +120,7 @@ func sendTail(ctx context.Context, w http.ResponseWriter, control *http.Response
 		if batch == nil {
 			continue
 		}
-		err = encodeTail(encoder, watcher, batch)
+		err = encodeTail(encoder, watcher, batch, &troubled)
 		batch.Release()
 		if err != nil {
 			return err
@@ -123,23 +135,52 @@ func nextTail(ctx context.Context, watcher *livetail.Watcher) (*record.Batch, ui
 	return watcher.Next(ctx)
 }
 
-// encodeTail writes the wanted records of a batch.
-func encodeTail(encoder *json.Encoder, watcher *livetail.Watcher, b *record.Batch) error {
-	line := TailLine{Container: b.Source.ContainerName, ContainerID: b.Source.ContainerID, Image: b.Source.Image, File: b.Source.FilePath}
+// encodeTail writes the wanted records of a batch. Troubled says that it was told
+// already that the watcher's expression could not be held against a record.
+func encodeTail(encoder *json.Encoder, watcher *livetail.Watcher, b *record.Batch, troubled *bool) error {
 	for i := range b.Records {
 		r := &b.Records[i]
-		if !watcher.Wants(b, r) {
+		wanted, trouble := watcher.Wants(b, r)
+		if trouble != nil && !*troubled {
+			*troubled = true
+			if err := encoder.Encode(struct {
+				Trouble string `json:"trouble"`
+			}{trouble.Error()}); err != nil {
+				return err
+			}
+		}
+		if !wanted {
 			continue
 		}
-		text := b.Line(r)
-		line.Time, line.Stream, line.Line, line.Raw = r.Timestamp().UTC(), r.Stream.String(), string(text), nil
-		if !utf8.Valid(text) {
-			line.Raw = text
-		}
-		line.Cut, line.Continued, line.Unterminated = r.Flags&record.Cut != 0, r.Flags&record.Continued != 0, r.Flags&record.Unterminated != 0
-		if err := encoder.Encode(&line); err != nil {
+		if err := encoder.Encode(tailLine(b, r)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// tailLine returns what is shown of a record.
+func tailLine(b *record.Batch, r *record.Record) *TailLine {
+	e := pipeline.Seen(b, r)
+	line := &TailLine{
+		Time: r.Timestamp().UTC(), Stream: r.Stream.String(), Line: string(e.Line), Level: e.Level.String(),
+		Container: b.Source.ContainerName, ContainerID: b.Source.ContainerID, Image: b.Source.Image, File: b.Source.FilePath,
+		Cut: r.Flags&record.Cut != 0, Continued: r.Flags&record.Continued != 0, Unterminated: r.Flags&record.Unterminated != 0,
+	}
+	if !utf8.Valid(e.Line) {
+		line.Raw = e.Line
+	}
+	for i := range e.Fields {
+		if line.Fields == nil {
+			line.Fields = make(map[string]json.RawMessage, len(e.Fields))
+		}
+		line.Fields[e.Fields[i].Name] = e.Fields[i].Value.AppendJSON(nil)
+	}
+	for _, l := range e.Labels {
+		if line.Labels == nil {
+			line.Labels = make(map[string]string, len(e.Labels))
+		}
+		line.Labels[l.Name] = l.Value
+	}
+	return line
 }

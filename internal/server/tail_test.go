@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 	"time"
@@ -21,7 +22,7 @@ func publish(hub *livetail.Hub, stream record.Stream, lines ...string) {
 	for _, line := range lines {
 		b.Append(record.Record{Time: 1e18 + 1, Stream: stream, Flags: record.Cut}, []byte(line))
 	}
-	hub.Publish(b)
+	hub.At(livetail.Raw).Publish(b)
 }
 
 // openTail begins a tail, which ends with the test.
@@ -129,5 +130,35 @@ func TestAStuckTailEndsWithTheServer(t *testing.T) {
 	}
 	if n := hub.Watchers(); n != 0 {
 		t.Errorf("%d watchers are left", n)
+	}
+}
+
+// What a pipeline has made of a record is shown with it, and an expression that
+// cannot be held against a record is told of once.
+func TestTailOfPipelines(t *testing.T) {
+	hub := livetail.New()
+	s := start(t, Options{API: anyPort, Tail: hub})
+	r, end := openTail(t, s, "?stage=processed&where="+url.QueryEscape("fields.n > 1"))
+	defer end()
+	publish(hub, record.Stdout, "not of this stage")
+	b := record.NewBatch(&record.Source{ContainerName: "web", ContainerID: "1234", Image: "i"}, 100)
+	number := func(n string) []record.Attribute {
+		return []record.Attribute{{Name: "n", Value: n, JSON: true}, {Name: "a", Value: `"b"`}, {Name: "list", Value: "[1,2]", JSON: true}}
+	}
+	b.AppendDerived(record.Record{Time: 1e18, Ordinal: 1}, []byte("none"), record.Derivation{})
+	b.AppendDerived(record.Record{Time: 1e18, Ordinal: 1}, []byte("few"), record.Derivation{Attributes: number("1")})
+	b.AppendDerived(record.Record{Time: 1e18, Ordinal: 1}, []byte("many"), record.Derivation{
+		Level: "warn", Attributes: number("2.50"), Labels: []record.Attribute{{Name: "app", Value: "shop"}},
+	})
+	b.AppendDerived(record.Record{Time: 1e18, Ordinal: 1}, []byte("none again"), record.Derivation{})
+	hub.At(livetail.Processed).Publish(b)
+	hub.At(livetail.Processed).Publish(b)
+	b.Release()
+	many := `{"time":"2001-09-09T01:46:40Z","container":"web","container_id":"1234","image":"i","stream":"stdout","line":"many",` +
+		`"level":"warn","fields":{"a":"\"b\"","list":[1,2],"n":2.50},"labels":{"app":"shop"}}`
+	for i, want := range []string{`{"trouble":"expression: fields.n > 1: invalid operation: <nil> > int"}`, many, many} {
+		if got := nextLine(t, r); got != want {
+			t.Errorf("line %d: got\n%s, want\n%s", i, got, want)
+		}
 	}
 }
