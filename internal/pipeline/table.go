@@ -117,18 +117,34 @@ const (
 	elasticMatch   = "co.elastic.logs/multiline.match"
 )
 
+// logspout is the label, and the variable of a container's environment, with
+// which logspout's users have it ignore a container.
+const logspout = "LOGSPOUT"
+
 // Enabled reports whether a container says by its labels that it is to be
-// captured or not, and whether it says anything.
-func Enabled(labels map[string]string) (enabled, said bool) {
+// captured or not, and by which; by is empty where none says anything.
+func Enabled(labels map[string]string) (enabled bool, by string) {
 	for _, name := range []string{EnableLabel, elasticEnabled} {
 		switch strings.ToLower(labels[name]) {
 		case "true", "1", "yes":
-			return true, true
+			return true, name
 		case "false", "0", "no":
-			return false, true
+			return false, name
 		}
 	}
-	return true, false
+	if strings.EqualFold(labels[logspout], "ignore") {
+		return false, logspout
+	}
+	return true, ""
+}
+
+// Ignored reports whether a container says by its environment, as KEY=value, that
+// it is not to be captured.
+func Ignored(environment []string) bool {
+	return slices.ContainsFunc(environment, func(variable string) bool {
+		name, value, _ := strings.Cut(variable, "=")
+		return name == logspout && strings.EqualFold(value, "ignore")
+	})
 }
 
 // For returns how the records of a source are treated: by the pipeline that the

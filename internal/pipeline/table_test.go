@@ -93,22 +93,39 @@ func TestSelection(t *testing.T) {
 }
 
 func TestEnabled(t *testing.T) {
-	f := func(enabled, said bool, pairs ...string) {
+	f := func(enabled bool, by string, pairs ...string) {
 		t.Helper()
 		labels := map[string]string{}
 		for i := 0; i < len(pairs); i += 2 {
 			labels[pairs[i]] = pairs[i+1]
 		}
-		if e, s := pipeline.Enabled(labels); e != enabled || s != said {
-			t.Errorf("%v: %v, %v", labels, e, s)
+		if e, b := pipeline.Enabled(labels); e != enabled || b != by {
+			t.Errorf("%v: %v by %q", labels, e, b)
 		}
 	}
-	f(true, false)
-	f(false, true, pipeline.EnableLabel, "false")
-	f(true, true, pipeline.EnableLabel, "TRUE")
-	f(true, false, pipeline.EnableLabel, "perhaps")
-	f(false, true, "co.elastic.logs/enabled", "false")
-	f(true, true, pipeline.EnableLabel, "true", "co.elastic.logs/enabled", "false")
+	const elastic = "co.elastic.logs/enabled"
+	f(true, "")
+	f(false, pipeline.EnableLabel, pipeline.EnableLabel, "false")
+	f(true, pipeline.EnableLabel, pipeline.EnableLabel, "TRUE")
+	f(true, "", pipeline.EnableLabel, "perhaps")
+	f(false, elastic, elastic, "false")
+	f(true, pipeline.EnableLabel, pipeline.EnableLabel, "true", elastic, "false")
+	f(false, "LOGSPOUT", "LOGSPOUT", "Ignore")
+	f(true, "", "LOGSPOUT", "yes")
+	f(true, pipeline.EnableLabel, pipeline.EnableLabel, "true", "LOGSPOUT", "ignore")
+}
+
+func TestIgnored(t *testing.T) {
+	f := func(want bool, environment ...string) {
+		t.Helper()
+		if got := pipeline.Ignored(environment); got != want {
+			t.Errorf("%q: %v", environment, got)
+		}
+	}
+	f(false)
+	f(true, "A=b", "LOGSPOUT=ignore")
+	f(true, "LOGSPOUT=IGNORE")
+	f(false, "LOGSPOUT=ignored", "XLOGSPOUT=ignore", "LOGSPOUT", "A=LOGSPOUT=ignore")
 }
 
 // A label's multiline stage joins as it says.

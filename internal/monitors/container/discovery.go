@@ -311,6 +311,7 @@ func (m *Monitor) update(info Info, now time.Time) {
 		e.drained = false
 	}
 	e.seen, e.gone = now, false
+	m.learnEnvironment(e, &info)
 	if reason := m.opts.Filter.excluded(info); reason != "" && e.stream == nil {
 		if e.file != nil {
 			e.change(errExcluded)

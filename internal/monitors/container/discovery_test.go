@@ -236,6 +236,51 @@ func TestFilteredContainersAreNotOpened(t *testing.T) {
 	r.healthy()
 }
 
+// TestEnvironmentExcludes holds that a container whose environment says so is not
+// captured: one that was there before the agent, one that comes while it runs and
+// one that has stopped, however containers are read.
+func TestEnvironmentExcludes(t *testing.T) {
+	t.Parallel()
+	f := func(transport Transport) {
+		t.Run(string(transport), func(t *testing.T) {
+			t.Parallel()
+			r, _ := newFileRig(t)
+			r.options.Transport = transport
+			at := time.Now()
+			line := []fakeengine.Entry{fakeengine.Line(record.Stdout, at, "not wanted")}
+			ignored := []*fakeengine.Container{
+				r.engine.Add(fakeengine.Config{Env: []string{"A=b", "LOGSPOUT=ignore"}, Log: line}),
+				r.engine.Add(fakeengine.Config{Env: []string{"LOGSPOUT=IGNORE"}, Log: line, State: fakeengine.Exited}),
+			}
+			in := r.add(fakeengine.Config{Env: []string{"LOGSPOUT=other", "B=LOGSPOUT=ignore"}})
+			r.start()
+			in.say(record.Stdout, at, "one")
+			r.complete()
+			ignored = append(ignored, r.engine.Add(fakeengine.Config{Env: []string{"LOGSPOUT=ignore"}, Log: line}))
+			r.eventually("they are known", func() bool { return r.value("log_capturer_containers", "state", "excluded") == 3 })
+			for _, c := range ignored {
+				c.Append(line...)
+			}
+			in.say(record.Stdout, at.Add(1), "two")
+			r.complete()
+			for _, c := range ignored {
+				if got := r.recorder.got(0, c.ID(), record.Stdout); len(got) > 0 || c.Streams().Opened > 0 {
+					t.Errorf("%s: %v was captured, in %d streams", c.Name(), got, c.Streams().Opened)
+				}
+			}
+			for _, c := range r.monitor.Containers() {
+				if want := "turned off by LOGSPOUT=ignore in its environment"; c.ID != in.ID() && c.Reason != want {
+					t.Errorf("%s is %s: %q", c.Name, c.State, c.Reason)
+				}
+			}
+			r.healthy()
+		})
+	}
+	f(TransportFile)
+	f(TransportAuto)
+	f(TransportAPI)
+}
+
 // TestPositionsOfRemovedContainersAreForgotten keeps them for a while first.
 func TestPositionsOfRemovedContainersAreForgotten(t *testing.T) {
 	t.Parallel()

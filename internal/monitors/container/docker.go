@@ -16,6 +16,8 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/docker/go-units"
 	"github.com/moby/moby/client"
+
+	"log_capturer/internal/pipeline"
 )
 
 // Docker is the Engine behind a Docker Engine API. It holds one client for the
@@ -106,6 +108,7 @@ func (d *Docker) Inspect(ctx context.Context, id string) (Info, error) {
 	info := Info{ID: c.ID, Name: strings.TrimPrefix(c.Name, "/"), Inspected: true, LogPath: c.LogPath}
 	if c.Config != nil {
 		info.Image, info.Labels, info.TTY = c.Config.Image, c.Config.Labels, c.Config.Tty
+		info.Ignored = pipeline.Ignored(c.Config.Env)
 	}
 	if c.HostConfig != nil {
 		info.Driver = c.HostConfig.LogConfig.Type

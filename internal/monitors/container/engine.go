@@ -28,6 +28,9 @@ type Info struct {
 	Labels map[string]string
 	// Running is set while the container has a process, paused ones included.
 	Running bool
+	// Ignored says that its environment is known, and that it is not to be captured
+	// by it. List does not tell.
+	Ignored bool
 
 	// The fields below are set by Inspect, not by List.
 

@@ -61,8 +61,11 @@ func (f Filter) excluded(c Info) string {
 	case !f.Include.empty() && !f.Include.matches(c):
 		return "not in container_monitor.include"
 	}
-	if enabled, said := pipeline.Enabled(c.Labels); said && !enabled {
-		return "turned off by its label " + pipeline.EnableLabel
+	switch enabled, by := pipeline.Enabled(c.Labels); {
+	case !enabled:
+		return "turned off by its label " + by
+	case by == "" && c.Ignored:
+		return "turned off by LOGSPOUT=ignore in its environment"
 	}
 	return ""
 }

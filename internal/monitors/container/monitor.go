@@ -182,6 +182,8 @@ type entry struct {
 	// readToEnd says that the last stream came to the end of the log of a
 	// container that had stopped.
 	readToEnd bool
+	// environment says that it is known whether its environment has it ignored.
+	environment bool
 	// seen is when discovery last told of it, gone that it was removed.
 	seen time.Time
 	gone bool
@@ -353,6 +355,7 @@ func (m *Monitor) start(streams *lifetime.Group, e *entry, now time.Time) {
 		intake: intake{sink: m.opts.Dispatcher, stats: e.counters, source: &e.source, position: e.position},
 		id:     e.info.ID, engine: m.opts.Engine, maxLine: m.opts.MaxLineBytes,
 		start: e.start, info: e.info, makeSource: m.makeSource, repeats: &m.stats.repeats, logger: m.logger,
+		excluded: func(info Info) bool { return m.opts.Filter.excluded(info) != "" },
 	}
 	s.ctx, s.status.opened, s.status.cancel = ctx, now, cancel
 	e.stream, e.state, e.reason, e.closing, e.runChanged = s, stateReading, "", false, false
@@ -459,6 +462,8 @@ func (m *Monitor) ended(r result) {
 		e.state = stateWaiting
 	case endSwitched:
 		e.state, e.noFileUntil = stateWaiting, time.Time{}
+	case endExcluded:
+		e.state, e.reason = stateExcluded, m.opts.Filter.excluded(e.info)
 	case endGone:
 		m.remove(e, now)
 	case endUnreadable:

@@ -99,6 +99,7 @@ func (m *Monitor) expect(e *entry, now time.Time) {
 func (m *Monitor) identify(e *entry, info Info, now time.Time) {
 	delete(m.held, info.ID)
 	m.table[info.ID] = e
+	m.learnEnvironment(e, &info)
 	e.info, e.waitingSince, e.state = info, now, stateReading
 	if m.opts.Filter.excluded(info) != "" {
 		return // update lets it go

@@ -69,6 +69,9 @@ const (
 	// endAsk is no end: the file went away, and it is for the engine to say
 	// whether the container did.
 	endAsk
+	// endExcluded: it turned out, when it was inspected, that it is not to be
+	// captured.
+	endExcluded
 	// endLate is no end: the file of a new container was not empty when it was
 	// seen first, so that it may have been rotated before.
 	endLate
@@ -107,6 +110,8 @@ type stream struct {
 	info       Info
 	makeSource func(Info) *record.Source
 	repeats    *repeatStats
+	// excluded says whether a container is not to be captured.
+	excluded func(Info) bool
 
 	// readToEnd is set by run when it came to the end of the log of a container
 	// that had stopped.
@@ -154,7 +159,9 @@ func (s *stream) read(ctx context.Context) (ending, error) {
 		if err != nil {
 			return s.failure(err)
 		}
-		s.info = info
+		if s.info = info; s.excluded(info) {
+			return endExcluded, nil
+		}
 		s.describe(s.makeSource(info))
 	} else if s.source.Load() == nil {
 		s.source.Store(s.makeSource(s.info)) // inspected by discovery

@@ -25,6 +25,10 @@ func (c *Container) makeDirectory() {
 	dir := filepath.Join(c.engine.options.DataRoot, "containers", c.id)
 	c.file = &jsonFile{dir: dir, path: filepath.Join(dir, c.id+"-json.log")}
 	c.engine.must(os.MkdirAll(dir, 0o700))
+	// What the engine keeps of the container, of which this is a small part.
+	about, err := json.Marshal(map[string]any{"ID": c.id, "Name": "/" + c.name, "Config": map[string]any{"Env": c.config.Env, "Labels": labelsOf(c)}})
+	c.engine.must(err)
+	c.engine.must(os.WriteFile(filepath.Join(dir, "config.v2.json"), about, 0o600))
 }
 
 // openFile opens the file for appending. engine.mu is held.
