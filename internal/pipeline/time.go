@@ -10,7 +10,7 @@ import (
 // namedLayouts are the layouts that have a name.
 var namedLayouts = map[string]string{
 	"rfc3339":    time.RFC3339Nano,
-	"rfc1123":    time.RFC1123Z,
+	"rfc1123":    time.RFC1123, // and RFC1123Z
 	"rfc850":     time.RFC850,
 	"ansic":      time.ANSIC,
 	"access_log": "02/Jan/2006:15:04:05 -0700",
@@ -118,11 +118,27 @@ func (s *timeStage) parse(text string, captured int64) (time.Time, bool) {
 		if named, ok := namedLayouts[layout]; ok {
 			layout = named
 		}
-		if t, err := time.ParseInLocation(layout, text, s.zone); err == nil {
+		t, err := time.ParseInLocation(layout, text, s.zone)
+		if err != nil && layout == time.RFC1123 {
+			t, err = time.ParseInLocation(time.RFC1123Z, text, s.zone)
+		}
+		if err == nil && s.knows(t) {
 			return t, true
 		}
 	}
 	return time.Time{}, false
+}
+
+// knows reports whether the zone of a time that was parsed is one: of an
+// abbreviation that it does not know, the time package makes one without an
+// offset, and an hour of it would be a wrong one.
+func (s *timeStage) knows(t time.Time) bool {
+	name, offset := t.Zone()
+	if offset != 0 || name == "" || name == "UTC" || name == "GMT" {
+		return true
+	}
+	here, _ := t.In(s.zone).Zone()
+	return name == here
 }
 
 // unixTime reads a number of units since 1970, exact to the nanosecond.
