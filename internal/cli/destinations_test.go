@@ -64,6 +64,7 @@ func startDestinations(t *testing.T) *destinations {
 	})
 	mux.HandleFunc("POST /v1/logs", func(_ http.ResponseWriter, r *http.Request) { given(r, "") })
 	mux.HandleFunc("POST /lines", func(_ http.ResponseWriter, r *http.Request) { given(r, "nothing is right") })
+	mux.HandleFunc("OPTIONS /slow", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "logs"))

@@ -52,7 +52,7 @@ func validate(ctx context.Context, c *call) int {
 	}
 	ctx, stop := withSignals(ctx)
 	defer stop()
-	progress := c.progress()
+	progress := c.Progress()
 	progress("trying the engine and the destinations ...")
 	failed := 0
 	err = c.agent.Check(ctx, cfg, func(what, where string, err error) {
@@ -74,16 +74,6 @@ func validate(ctx context.Context, c *call) int {
 		return ExitUnreachable
 	}
 	return ExitOK
-}
-
-// progress returns a function that shows what is being done on standard error,
-// in place of what it showed before, where that is a terminal; else it shows
-// nothing.
-func (c *call) progress() func(text string) {
-	if !isTerminal(c.Stderr) {
-		return func(string) {}
-	}
-	return func(text string) { fmt.Fprintf(c.Stderr, "\r%s\x1b[K", text) }
 }
 
 // describe lists sinks, as in "2 sinks (local_file, main: loki)".

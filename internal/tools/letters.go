@@ -244,12 +244,17 @@ func (l *letters) replay(ctx context.Context) error {
 		return err
 	}
 	fmt.Fprintf(l.env.Stdout, "%d letters selected\n", asked.Selected)
+	progress := l.env.Progress()
+	defer progress("")
 	for asked.Selected > 0 {
 		got, err := l.get(ctx, 1)
 		if err != nil {
 			return err
 		}
-		if r := got.Replay; !r.Running {
+		r := got.Replay
+		progress(fmt.Sprintf("%d of %d letters replayed ...", r.Accepted, r.Total))
+		if !r.Running {
+			progress("")
 			fmt.Fprintf(l.env.Stdout, "%d of %d letters replayed\n", r.Accepted, r.Total)
 			if r.Error != "" {
 				return fmt.Errorf("replay ended early: %s", r.Error)

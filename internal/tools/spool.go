@@ -77,7 +77,7 @@ func runSpool(_ context.Context, env cli.Env, args []string) error {
 		if what == "list" {
 			infos, err = spool.List(vfs.OS{}, filepath.Join(root, name))
 		} else {
-			infos, err = spool.Inspect(vfs.OS{}, filepath.Join(root, name), nil)
+			infos, err = check(env, root, name)
 		}
 		if err != nil {
 			return err
@@ -94,6 +94,21 @@ func runSpool(_ context.Context, env cli.Env, args []string) error {
 		return errors.New("something is damaged")
 	}
 	return nil
+}
+
+// check reads the spool of a sink.
+func check(env cli.Env, root, name string) ([]spool.SegmentInfo, error) {
+	progress := env.Progress()
+	defer progress("")
+	records, said := 0, time.Time{}
+	return spool.Inspect(vfs.OS{}, filepath.Join(root, name), func(b *record.Batch, _ [record.NumStreams]int) error {
+		records += len(b.Records)
+		if now := time.Now(); now.Sub(said) > 100*time.Millisecond {
+			said = now
+			progress(fmt.Sprintf("checking the spool of %s: %d records ...", name, records))
+		}
+		return nil
+	})
 }
 
 // dumped is a record as dump prints it.

@@ -19,6 +19,7 @@ import (
 	"log_capturer/internal/record/recordtest"
 	"log_capturer/internal/server"
 	"log_capturer/internal/spool"
+	"log_capturer/internal/testkit/pty"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -44,6 +45,23 @@ func want(t *testing.T, code int, texts []string, args ...string) string {
 		}
 	}
 	return stdout
+}
+
+// watched runs a command whose standard error is a terminal, and returns what
+// that showed. In a pipe it has to be quiet.
+func watched(t *testing.T, args ...string) string {
+	t.Helper()
+	if _, _, stderr := run(args...); strings.Contains(stderr, "\r") {
+		t.Errorf("%q is not quiet in a pipe: %q", args, stderr)
+	}
+	terminal := pty.Open(t)
+	var out bytes.Buffer
+	env := cli.Env{Stdout: &out, Stderr: terminal.File, LookupEnv: os.LookupEnv}
+	cli.Main(context.Background(), args, env, cli.Agent{Tools: All()})
+	if strings.Contains(out.String(), "\r") {
+		t.Errorf("%q shows what it does in its output: %q", args, out.String())
+	}
+	return terminal.Close()
 }
 
 func TestUsage(t *testing.T) {
@@ -97,6 +115,10 @@ func TestSpool(t *testing.T) {
 	}
 	if len(lines) != 100 || last.Sink != "loki" || last.Stream != "stderr" || last.Line != "container/a line 99" {
 		t.Errorf("%d lines, the last %+v", len(lines), last)
+	}
+
+	if got := watched(t, "spool", "check", "--config", file); !strings.Contains(got, "\rchecking the spool of loki: ") || !strings.HasSuffix(got, "\r\x1b[K") {
+		t.Errorf("a terminal shows %q", got)
 	}
 
 	names, err := filepath.Glob(filepath.Join(dir, "spool", "loki", "*.open"))
@@ -183,5 +205,8 @@ func TestLetters(t *testing.T) {
 	f(cli.ExitOK, "{IDs:[] Sink: Reason:}", []string{"3 letters purged"}, "purge", "--all")
 	f(cli.ExitFailure, "{IDs:[] Sink: Reason:}", []string{"3 letters selected", "2 of 3", "one is stubborn"}, "replay", "--all", "--to", "files")
 	f(cli.ExitFailure, `{IDs:[5] Sink: Reason:} to "nowhere"`, []string{`there is no sink "nowhere"`}, "replay", "5", "--to", "nowhere")
+	if got := watched(t, "dead-letters", "replay", "--all", "--to", "files", "--api", "http://"+s.APIAddr()); !strings.HasPrefix(got, "\r2 of 3 letters replayed ...") {
+		t.Errorf("a terminal shows %q", got)
+	}
 	f(cli.ExitFailure, `{IDs:[] Sink: Reason:} to "busy"`, []string{"busy"}, "replay", "--all", "--to", "busy")
 }
