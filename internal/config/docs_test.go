@@ -75,24 +75,6 @@ func checkTables(t *testing.T, docsFile string, tables map[string]string) {
 	}
 }
 
-// The examples in docs/config.md are valid.
-func TestDocsExamples(t *testing.T) {
-	text, err := os.ReadFile(docsFile)
-	if err != nil {
-		t.Fatal(err)
-	}
-	blocks := strings.Split(string(text), "```yaml\n")[1:]
-	if len(blocks) < 3 {
-		t.Fatalf("%d examples, want some", len(blocks))
-	}
-	for _, block := range blocks {
-		example, _, _ := strings.Cut(block, "```")
-		if _, err := parse("example", []byte(example), environment(), readTestPEM(t)); err != nil {
-			t.Errorf("%s\n%v", example, err)
-		}
-	}
-}
-
 // table returns the table of the keys of a struct that holds its defaults. The
 // defaults that are different in other stand beside them.
 func table(comments map[string]string, prefix string, defaults, other any) string {
