@@ -71,7 +71,7 @@ func expectAll(running []*enginetest.Container, lines int, ledgers ...*ledger.Le
 // waitSpooled waits until a sink's spool holds this many records.
 func waitSpooled(t *testing.T, a *agent.Agent, sink string, least int) {
 	t.Helper()
-	enginetest.Eventually(t, time.Minute, "the spool holds what the window does not", func() bool {
+	enginetest.Eventually(t, 3*time.Minute, "the spool holds what the window does not", func() bool {
 		samples, err := a.Scrape()
 		if err != nil {
 			return false
@@ -155,7 +155,7 @@ func TestKilledWithSpool(t *testing.T) {
 		} else {
 			// Killed while it catches up.
 			before := acknowledged(t, a, "loki")
-			enginetest.Eventually(t, time.Minute, "something is delivered", func() bool {
+			enginetest.Eventually(t, 3*time.Minute, "something is delivered", func() bool {
 				return acknowledged(t, a, "loki") > before
 			})
 		}

@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -130,4 +132,32 @@ func (a *Agent) FDs(t testing.TB) int {
 		t.Fatalf("count file descriptors of the agent: %v", err)
 	}
 	return len(entries)
+}
+
+// state returns what a running agent says of itself, for those who look into a
+// test that failed: its containers, its metrics that are not zero, and its
+// goroutines.
+func (a *Agent) state() string {
+	var all strings.Builder
+	for _, url := range []string{
+		a.API + "/health", a.API + "/api/v1/containers", a.Metrics + "/metrics", a.Pprof + "/debug/pprof/goroutine?debug=1",
+	} {
+		fmt.Fprintf(&all, "%s\n", url)
+		resp, err := client.Get(url)
+		if err != nil {
+			fmt.Fprintln(&all, err)
+			continue
+		}
+		text, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		for line := range strings.Lines(string(text)) {
+			if !strings.HasPrefix(line, "# ") && !strings.HasSuffix(line, " 0\n") && !strings.HasPrefix(line, "go_") {
+				all.WriteString(line)
+			}
+		}
+		if err != nil {
+			fmt.Fprintln(&all, err)
+		}
+	}
+	return all.String()
 }
