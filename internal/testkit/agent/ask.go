@@ -3,10 +3,12 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -160,4 +162,20 @@ func (a *Agent) state() string {
 		}
 	}
 	return all.String()
+}
+
+// Command runs a command of the program that asks the agent, and returns what it
+// printed and its exit status.
+func (a *Agent) Command(args ...string) (output string, status int) {
+	a.t.Helper()
+	path, err := binary()
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	cmd := exec.Command(path, append(args, "--api", a.API)...)
+	text, err := cmd.CombinedOutput()
+	if _, exited := errors.AsType[*exec.ExitError](err); err != nil && !exited {
+		a.t.Fatalf("run %q: %v", args, err)
+	}
+	return string(text), cmd.ProcessState.ExitCode()
 }
