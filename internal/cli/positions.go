@@ -33,6 +33,9 @@ The lines that a source is read anew from are delivered again: destinations that
 do not drop repeats, such as local_file, have them twice. What a position does not
 hold is the length of local_file's files.
 
+What a sink's spool has of a source goes out first: as long as there is some of it,
+its position can't be changed. Let the agent run until the spool is empty.
+
 import and reset change the agent's files, and so work only while it does not
 run. show and export ask the agent while it runs.
 
@@ -185,7 +188,7 @@ func exportPositions(ctx context.Context, p *positionsCall) int {
 }
 
 // change opens the journal for a change, and closes it again.
-func (p *positionsCall) change(do func(cursors.Journal) error) int {
+func (p *positionsCall) change(do func(cursors.Journal, cursors.Spooled) error) int {
 	dir, code, ok := p.directory()
 	if !ok {
 		return code
@@ -197,7 +200,11 @@ func (p *positionsCall) change(do func(cursors.Journal) error) int {
 	if err != nil {
 		return p.failure(ExitFailure, err)
 	}
-	if err := errors.Join(do(journal), journal.Close()); err != nil {
+	held, err := cursors.FindSpooled(dir)
+	if err == nil {
+		err = do(journal, held)
+	}
+	if err := errors.Join(err, journal.Close()); err != nil {
 		return p.failure(ExitFailure, err)
 	}
 	return ExitOK
@@ -220,7 +227,9 @@ func importPositions(_ context.Context, p *positionsCall) int {
 	if err := json.NewDecoder(io.LimitReader(in, maxImport)).Decode(&e); err != nil {
 		return p.failure(ExitFailure, fmt.Errorf("%s is no export of positions: %w", name, err))
 	}
-	code := p.change(func(j cursors.Journal) error { return cursors.Import(j, e, p.replace) })
+	code := p.change(func(j cursors.Journal, held cursors.Spooled) error {
+		return cursors.Import(j, held, e, p.replace)
+	})
 	if code == ExitOK {
 		fmt.Fprintf(p.Stdout, "%d positions are set\n", len(e.Positions))
 	}
@@ -240,8 +249,8 @@ func resetPosition(_ context.Context, p *positionsCall) int {
 		}
 	}
 	var source string
-	code := p.change(func(j cursors.Journal) (err error) {
-		source, err = cursors.Reset(j, p.operands[0], start)
+	code := p.change(func(j cursors.Journal, held cursors.Spooled) (err error) {
+		source, err = cursors.Reset(j, held, p.operands[0], start)
 		return err
 	})
 	if code == ExitOK {

@@ -3,14 +3,18 @@ package cli
 import (
 	"context"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"log_capturer/internal/record"
+	"log_capturer/internal/sinks/loki/lokitest"
 )
 
 // positions carries out the command on the files of a scene's agent.
@@ -99,4 +103,62 @@ func TestPositionsOfAStoppedAgent(t *testing.T) {
 	if got := s.linesOf(t, "old", 5); len(got) != 5 {
 		t.Errorf("got %q", got)
 	}
+}
+
+// A source of which a sink's spool has records is not reset before they are
+// delivered: then all of it comes again, and nothing in between is lost.
+func TestResetOfASpooledSource(t *testing.T) {
+	var down atomic.Bool
+	var arrived sync.Map // how often a line did
+	destination, err := lokitest.Start(lokitest.Options{
+		Fault: func(int, *http.Request) (lokitest.Fault, bool) { return lokitest.Fault{Status: 503}, down.Load() },
+		OnEntry: func(_ string, _ int64, line []byte, _ []lokitest.Pair) {
+			n, _ := arrived.LoadOrStore(string(line), new(atomic.Int64))
+			n.(*atomic.Int64).Add(1)
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(destination.Close)
+	down.Store(true)
+	s := newScene(t, "sinks: [{type: loki, url: '"+destination.URL()+"', max_backoff: 600ms, spool: {max_bytes: 64MiB}}]\n")
+	waitFor := func(what string, ok func() bool) {
+		t.Helper()
+		for deadline := time.Now().Add(time.Minute); !ok(); <-time.After(10 * time.Millisecond) {
+			if time.Now().After(deadline) {
+				t.Fatalf("never: %s", what)
+			}
+		}
+	}
+	times := func(n int64) func() bool {
+		return func() bool {
+			for i := range 7 {
+				if have, ok := arrived.Load(fmt.Sprintf("line %d", i)); !ok || have.(*atomic.Int64).Load() != n {
+					return false
+				}
+			}
+			return s.agent.Metric(t, "log_capturer_spool_bytes") == 0
+		}
+	}
+	stop := func() {
+		t.Helper()
+		if exit := s.agent.Terminate(time.Minute); exit.Code != 0 {
+			t.Fatalf("the agent ends with %d", exit.Code)
+		}
+	}
+	s.say("web", record.Stdout, "line", 7)
+	waitFor("the lines are accepted", func() bool { return s.agent.Metric(t, "log_capturer_records_accepted_total") >= 7 })
+	stop()
+	got := runMain(context.Background(), nil, "positions", "reset", "--data-dir", s.agent.DataDir, "--to", "beginning", "aaaa")
+	if got.code != ExitFailure || !strings.Contains(got.stderr, "has 7 records of container/"+strings.Repeat("a", 64)+": let the agent run until the spool is empty") {
+		t.Errorf("%+v", got)
+	}
+	down.Store(false)
+	s.agent.Start()
+	waitFor("what was spooled is delivered", times(1))
+	stop()
+	s.positions(t, "is read from the beginning when the agent starts", "reset", "--to", "beginning", "aaaa")
+	s.agent.Start()
+	waitFor("the source is read anew", times(2))
 }

@@ -7,10 +7,12 @@
 package cursors
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
 	"iter"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -113,40 +115,57 @@ func describe(key string, value []byte) (Position, error) {
 	return p, nil
 }
 
-// change returns the change that sets a position.
-func (p *Position) change() positions.Change {
-	return positions.Change{Key: delivery.CursorPrefix + p.Sink + "/" + p.Source, Value: p.Cursor}
-}
+// key is the position's in the journal.
+func (p *Position) key() string { return delivery.CursorPrefix + p.Sink + "/" + p.Source }
 
 // Import sets positions as e has them, all of them or none. Others stay, or are
-// removed when replace is set.
-func Import(j Journal, e Export, replace bool) error {
+// removed when replace is set. It refuses to change the position of a source that
+// a spool has records of.
+func Import(j Journal, held Spooled, e Export, replace bool) error {
+	now, err := Take(j)
+	if err != nil {
+		return err
+	}
 	if e.Format != exportFormat {
 		return fmt.Errorf("format %d is not known to this build, which knows %d: export with the same version", e.Format, exportFormat)
 	}
-	var changes []positions.Change
-	seen := map[string]bool{}
+	set := map[string]*Position{}
 	for i := range e.Positions {
 		p := &e.Positions[i]
 		if p.Sink == "" || p.Source == "" || strings.Contains(p.Sink, "/") {
 			return fmt.Errorf("position %d is of the sink %q and the source %q: both have to be named", i, p.Sink, p.Source)
 		}
-		c := p.change()
-		if _, err := describe(c.Key, c.Value); err != nil {
+		if _, err := describe(p.key(), p.Cursor); err != nil {
 			return err
 		}
-		if seen[c.Key] {
+		if set[p.key()] != nil {
 			return fmt.Errorf("there are two positions of %q for sink %q", p.Source, p.Sink)
 		}
-		seen[c.Key] = true
-		changes = append(changes, c)
+		set[p.key()] = p
 	}
-	if replace {
-		for key := range j.All(delivery.CursorPrefix) {
-			if !seen[key] {
-				changes = append(changes, positions.Change{Key: key})
-			}
+	for i := range now.Positions {
+		old := &now.Positions[i]
+		switch p := set[old.key()]; {
+		case p == nil && replace:
+			set[old.key()] = &Position{Source: old.Source, Sink: old.Sink}
+		case p != nil && bytes.Equal(p.Cursor, old.Cursor):
+			delete(set, old.key()) // it is where it should be
 		}
+	}
+	return move(j, held, slices.Collect(maps.Values(set)))
+}
+
+// move sets positions, and removes those without a cursor. What was delivered of a
+// source out of a spool is forgotten with it: it was said of the cursor that the
+// source had.
+func move(j Journal, held Spooled, to []*Position) error {
+	var changes []positions.Change
+	for _, p := range to {
+		if err := held.allows(p); err != nil {
+			return err
+		}
+		changes = append(changes, positions.Change{Key: p.key(), Value: p.Cursor},
+			positions.Change{Key: delivery.DeliveredPrefix + p.Sink + "/" + p.Source})
 	}
 	return j.Commit(changes...)
 }
@@ -164,8 +183,9 @@ type Start struct {
 // Reset makes a source be read from start, for all sinks. They belong together:
 // the numbers by which a sink skips what it has hold only where all began in the
 // same place. It returns the source, which is named by its key or by the
-// beginning of its id, of at least four digits.
-func Reset(j Journal, name string, start Start) (source string, err error) {
+// beginning of its id, of at least four digits. It refuses to while a spool has
+// records of the source.
+func Reset(j Journal, held Spooled, name string, start Start) (source string, err error) {
 	e, err := Take(j)
 	if err != nil {
 		return "", err
@@ -184,14 +204,14 @@ func Reset(j Journal, name string, start Start) (source string, err error) {
 	if start.AsNew {
 		value = nil
 	}
-	var changes []positions.Change
+	var to []*Position
 	for i := range e.Positions {
 		if p := &e.Positions[i]; p.Source == source {
 			p.Cursor = value
-			changes = append(changes, p.change())
+			to = append(to, p)
 		}
 	}
-	return source, j.Commit(changes...)
+	return source, move(j, held, to)
 }
 
 // find returns the source that is meant by name.

@@ -90,17 +90,17 @@ func TestExportsAreImported(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer other.Close()
-	if err := Import(other, read, false); err != nil {
+	if err := Import(other, Spooled{}, read, false); err != nil {
 		t.Fatal(err)
 	}
 	if got := summary(take(t, other)); got != want {
 		t.Errorf("imported\n%s", got)
 	}
 	read.Positions = read.Positions[1:2]
-	if err := Import(other, read, false); err != nil || summary(take(t, other)) != want {
+	if err := Import(other, Spooled{}, read, false); err != nil || summary(take(t, other)) != want {
 		t.Errorf("%v: others do not stay", err)
 	}
-	if err := Import(other, read, true); err != nil || summary(take(t, other)) != "container/1234 b ***\n" {
+	if err := Import(other, Spooled{}, read, true); err != nil || summary(take(t, other)) != "container/1234 b ***\n" {
 		t.Errorf("%v: others are not replaced", err)
 	}
 }
@@ -114,7 +114,7 @@ func TestBadImports(t *testing.T) {
 		e := take(t, j)
 		e.Positions[0].Cursor, _ = cursorAfter(1).AppendBinary(nil)
 		spoil(&e)
-		if err := Import(j, e, true); err == nil || !strings.Contains(err.Error(), want) {
+		if err := Import(j, Spooled{}, e, true); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want %s", err, want)
 		}
 		if after := take(t, j); !reflect.DeepEqual(before, after) {
@@ -132,7 +132,7 @@ func TestReset(t *testing.T) {
 	f := func(want, name string, start Start) {
 		t.Helper()
 		j, _ := journalWith(t)
-		source, err := Reset(j, name, start)
+		source, err := Reset(j, Spooled{}, name, start)
 		if err != nil || source != "container/1234" {
 			t.Fatalf("%s, %v", source, err)
 		}
@@ -150,20 +150,20 @@ func TestReset(t *testing.T) {
 
 	j, _ := journalWith(t)
 	for name, want := range map[string]string{"123": "no position", "container/9": "no position", "12345": "no position"} {
-		if _, err := Reset(j, name, Start{}); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := Reset(j, Spooled{}, name, Start{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	if err := j.Commit(positions.Change{Key: "cursor/a/container/12349", Value: take(t, j).Positions[0].Cursor}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Reset(j, "container/123", Start{}); err == nil {
+	if _, err := Reset(j, Spooled{}, "container/123", Start{}); err == nil {
 		t.Error("the beginning of a key is no name")
 	}
-	if source, err := Reset(j, "container/1234", Start{}); err != nil || source != "container/1234" {
+	if source, err := Reset(j, Spooled{}, "container/1234", Start{}); err != nil || source != "container/1234" {
 		t.Errorf("%s, %v", source, err)
 	}
-	if _, err := Reset(j, "1234", Start{}); err == nil || !strings.Contains(err.Error(), "is the beginning of 2 sources") {
+	if _, err := Reset(j, Spooled{}, "1234", Start{}); err == nil || !strings.Contains(err.Error(), "is the beginning of 2 sources") {
 		t.Errorf("ambiguous: %v", err)
 	}
 }

@@ -110,7 +110,7 @@ type sourceCursors struct {
 	split     bool
 	// held are the batches that are in memory alone, oldest first; pending is
 	// the number of entries on their way to the spool; direct is
-	// Delivery.direct when that last moved the source's.
+	// Delivery.direct when that last moved the source's, or was to be waited for.
 	held    []*ticket
 	pending int
 	direct  uint64
@@ -171,10 +171,24 @@ func (d *Delivery) StartAt(source string, at record.Cursor) error {
 	if err := d.opts.Journal.Commit(d.cursorChange(source, at)); err != nil {
 		return fmt.Errorf("write position of %q for sink %q: %w", source, d.opts.Name, err)
 	}
-	// The spool takes nothing of the source before this is durable: the other
-	// sinks must not look new to it after a loss of power.
 	d.direct++
 	c.accepted, c.committed, c.known, c.direct = at, at, true, d.direct
+	return nil
+}
+
+// DurableFirst lets the spool take nothing of a source before what the journal
+// holds now is durable. It is called when some sinks were set to where the source
+// begins: had one taken the source's first records by itself, the others would
+// look new to the source after a loss of power, and begin behind them.
+func (d *Delivery) DurableFirst(source string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c, err := d.sourceCursors(source)
+	if err != nil {
+		return err
+	}
+	d.direct++
+	c.direct = d.direct
 	return nil
 }
 

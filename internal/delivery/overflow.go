@@ -263,11 +263,11 @@ func (o *overflow) store(ctx context.Context, b *record.Batch) error {
 	if err != nil || wanted == 0 {
 		return err
 	}
-	if err := o.syncDirect(b.Source.Key); err != nil {
+	held, err := o.lockHeld(b.Source.Key)
+	if err != nil {
 		return err
 	}
-	o.mu.Lock()
-	err = o.storeHeld(b.Source.Key)
+	err = o.storeHeld(held)
 	var mine *pending
 	if err == nil {
 		mine, err = o.append(it, wanted, nil)
@@ -286,46 +286,56 @@ func (o *overflow) store(ctx context.Context, b *record.Batch) error {
 	return mine.err
 }
 
-// syncDirect makes the journal hold durably what was delivered of a source out
-// of memory. The next entry lets the source's cursor move, and recovery may take
-// the cursor from the entry: it must not jump over what the loss of power has
-// taken back.
-func (o *overflow) syncDirect(source string) error {
-	o.Delivery.mu.Lock()
-	last := o.direct
-	var own uint64
-	if c := o.cursors[source]; c != nil {
-		own = c.direct
+// lockHeld takes mu, and returns the batches of a source that are in memory alone.
+// What was delivered of the source out of memory is in the journal durably then:
+// the next entry lets the source's cursor move, and recovery may take the cursor
+// from the entry. It must not jump over what a loss of power takes back. What is
+// delivered after the call is in an entry as well.
+//
+// The caller holds the batches, and passes them to storeHeld.
+func (o *overflow) lockHeld(source string) ([]*ticket, error) {
+	for {
+		o.mu.Lock()
+		held, last, durable := o.held(source)
+		if durable {
+			return held, nil
+		}
+		o.mu.Unlock()
+		// The journal is written to meanwhile, and so is asked for again.
+		if err := o.SyncJournal(); err != nil {
+			return nil, err
+		}
+		o.mu.Lock()
+		o.synced = max(o.synced, last)
+		o.mu.Unlock()
 	}
-	o.Delivery.mu.Unlock()
-	o.mu.Lock()
-	synced := o.synced
-	o.mu.Unlock()
-	if own <= synced {
-		return nil
-	}
-	if err := o.SyncJournal(); err != nil {
-		return err
-	}
-	o.mu.Lock()
-	o.synced = max(o.synced, last)
-	o.mu.Unlock()
-	return nil
 }
 
-// storeHeld writes the batches of a source that are in memory alone. mu is held.
-func (o *overflow) storeHeld(source string) error {
+// held returns the batches of a source that are in memory alone, unless something
+// was delivered out of memory that is not known to be durable. It becomes that,
+// with all up to last, when the journal is synced. mu is held.
+func (o *overflow) held(source string) (held []*ticket, last uint64, durable bool) {
 	o.Delivery.mu.Lock()
-	var held []*ticket
-	if c := o.cursors[source]; c != nil {
-		for _, t := range c.held {
-			if !t.storing && t.undelivered > 0 {
-				t.item.Batch.Retain(1)
-				held = append(held, t)
-			}
+	defer o.Delivery.mu.Unlock()
+	c := o.cursors[source]
+	if c == nil {
+		return nil, o.direct, true
+	}
+	if c.direct > o.synced {
+		return nil, o.direct, false
+	}
+	for _, t := range c.held {
+		if !t.storing && t.undelivered > 0 {
+			t.item.Batch.Retain(1)
+			held = append(held, t)
 		}
 	}
-	o.Delivery.mu.Unlock()
+	return held, o.direct, true
+}
+
+// storeHeld writes batches that are in memory alone, and lets go of them. mu is
+// held.
+func (o *overflow) storeHeld(held []*ticket) error {
 	var err error
 	for _, t := range held {
 		if err == nil {
@@ -351,141 +361,6 @@ func (o *overflow) append(it queue.Item, wanted int, t *ticket) (*pending, error
 		t.storing = true
 	}
 	return p, nil
-}
-
-// pendingOf returns how many entries of a source are not settled.
-func (d *Delivery) pendingOf(source string) int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if c := d.cursors[source]; c != nil {
-		return c.pending
-	}
-	return 0
-}
-
-// settleSource settles what is pending of a source.
-func (o *overflow) settleSource(source string) error {
-	if o.pendingOf(source) == 0 {
-		return nil
-	}
-	return o.settle(nil)
-}
-
-// settle makes pending entries durable and moves the custody of their records
-// to the spool, for everybody who waits: those who come while it goes on share
-// the next round. It does nothing when p was settled meanwhile.
-func (o *overflow) settle(p *pending) error {
-	o.flushing.Lock()
-	defer o.flushing.Unlock()
-	if p != nil && p.done {
-		return nil
-	}
-	o.mu.Lock()
-	group := o.pending
-	o.pending = nil
-	o.mu.Unlock()
-	if len(group) == 0 {
-		return nil
-	}
-	syncErr := o.Spool.Sync()
-	good := o.dropVoid(group, syncErr)
-	if err := o.commit(good); err != nil {
-		// They are durable, and settled by the next one who tries.
-		o.mu.Lock()
-		o.pending = append(good, o.pending...)
-		o.mu.Unlock()
-		return err
-	}
-	if syncErr == nil {
-		o.trouble.Store(nil)
-	}
-	if len(good) > 0 {
-		o.changed.signal()
-	}
-	return nil
-}
-
-// dropVoid takes out the entries that a failed fsync has lost.
-func (o *overflow) dropVoid(group []*pending, err error) (good []*pending) {
-	o.Delivery.mu.Lock()
-	defer o.Delivery.mu.Unlock()
-	for _, p := range group {
-		if !o.Spool.Void(p.entry) {
-			good = append(good, p)
-			continue
-		}
-		if err == nil {
-			err = errors.New("sync spool: a sync that failed has taken the entry with it")
-		}
-		o.cursors[p.source].pending--
-		if t := p.ticket; t != nil {
-			if t.storing = false; t.finished {
-				o.cursors[p.source].release(t)
-			}
-		}
-		p.done, p.err = true, err
-	}
-	return good
-}
-
-// commit moves the cursors past durable entries, in one step, and lets them be
-// read.
-func (o *overflow) commit(group []*pending) error {
-	if len(group) == 0 {
-		return nil
-	}
-	o.Delivery.mu.Lock()
-	defer o.Delivery.mu.Unlock()
-	moved := map[string]record.Cursor{}
-	for _, p := range group {
-		to, ok := moved[p.source]
-		if !ok {
-			to = o.cursors[p.source].committed
-		}
-		to.Advance(p.to, record.AllStreams)
-		moved[p.source] = to
-	}
-	changes := make([]positions.Change, 0, 2*len(moved)+1)
-	for source, to := range moved {
-		changes = append(changes, o.spooledChanges(source, o.cursors[source], to)...)
-	}
-	changes = append(changes, spoolChange(o.opts.Name, group[len(group)-1].entry.End()))
-	if err := o.opts.Journal.Commit(changes...); err != nil {
-		return err
-	}
-	for source, to := range moved {
-		o.cursors[source].spooled(to)
-	}
-	for _, p := range group {
-		o.cursors[p.source].pending--
-		p.done = true
-		if p.ticket == nil {
-			o.stats.spool(p.entry.Records())
-			o.Spool.Publish(p.entry, false)
-			continue
-		}
-		t := p.ticket
-		t.storing = false
-		o.cursors[p.source].release(t)
-		o.Spool.Publish(p.entry, true)
-		if t.undelivered == 0 {
-			o.Spool.Done(p.entry) // delivered while it was written
-			continue
-		}
-		t.entry = p.entry
-		o.stats.move(t.undelivered)
-	}
-	return nil
-}
-
-// release takes a ticket off the batches that are in memory alone.
-func (c *sourceCursors) release(t *ticket) {
-	for i := range c.held {
-		if c.held[i] == t {
-			c.held = append(c.held[:i], c.held[i+1:]...)
-			return
-		}
-	}
 }
 
 // drop gives up the oldest segment of the spool, and reports whether it could.

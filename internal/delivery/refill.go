@@ -212,11 +212,11 @@ func (o *overflow) storeAll() error {
 	o.Delivery.mu.Unlock()
 	for _, source := range sources {
 		for {
-			if err := o.syncDirect(source); err != nil {
+			held, err := o.lockHeld(source)
+			if err != nil {
 				return err
 			}
-			o.mu.Lock()
-			err := o.storeHeld(source)
+			err = o.storeHeld(held)
 			o.mu.Unlock()
 			if err == nil {
 				break

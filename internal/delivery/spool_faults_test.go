@@ -3,6 +3,8 @@ package delivery_test
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -12,7 +14,9 @@ import (
 	"log_capturer/internal/delivery"
 	"log_capturer/internal/health"
 	"log_capturer/internal/positions"
+	"log_capturer/internal/record"
 	"log_capturer/internal/spool"
+	"log_capturer/internal/vfs"
 	"log_capturer/internal/vfs/vfstest"
 )
 
@@ -57,6 +61,71 @@ func TestSpoolDiskFails(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What is delivered out of memory while the journal is made durable is not durable
+// with it. A loss of power takes it back, and then the source's cursor must not be
+// behind it, although the spool has what came next.
+func TestDeliveredWhileJournalIsSynced(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSpooling(t, 4000, spool.Options{MaxBytes: 1 << 20}, delivery.SpoolOptions{})
+		if err := vfs.MakeDir(s.disk, "/data", 0o700); err != nil {
+			t.Fatal(err)
+		}
+		s.start()
+		log := logs(1, 300)[0]
+		r := log.Read(record.Cursor{})
+		s.give(r.Next(10))
+		s.settle()
+		s.down.Store(true)
+		var durable map[string][]byte
+		meanwhile := 0
+		s.syncing = func() {
+			durable = s.journal.Snapshot()
+			before := len(s.destination.Taken())
+			s.down.Store(false)
+			time.Sleep(time.Minute) // it is a slow disk, and all in memory is delivered
+			s.down.Store(true)
+			meanwhile += len(s.destination.Taken()) - before
+		}
+		for s.Accounts().Spooled == 0 {
+			s.give(r.Next(10))
+		}
+		s.stop()
+		s.syncing = nil
+		if err := s.spool.Close(); err != nil {
+			t.Fatal(err)
+		}
+		s.journal.Restore(durable)
+		s.disk.PowerLoss(rand.New(rand.NewPCG(1, 1)))
+		known := s.cursor(log)
+		had := len(s.destination.Taken())
+		if meanwhile == 0 {
+			t.Fatal("nothing was delivered during the sync")
+		}
+		s.down.Store(false)
+		s.Delivery = delivery.New(s.rig.opts)
+		s.open()
+		if s.spool.Unread() == 0 {
+			t.Fatal("the spool was lost")
+		}
+		s.start()
+		s.giveAll(log)
+		s.settle()
+		again := s.destination.Taken()[had:]
+		for stream := range record.Stream(record.NumStreams) {
+			var got []string
+			for _, r := range again {
+				if r.Stream == stream {
+					got = append(got, r.Line)
+				}
+			}
+			if want := log.Lines(stream)[known.Streams[stream].Seq:]; !slices.Equal(got, want) {
+				t.Errorf("%v: %d lines were taken after the loss of power, want the %d that the journal does not know of", stream, len(got), len(want))
+			}
+		}
+		s.drain()
+	})
 }
 
 // Damaged records are counted, the others delivered, and health says where the

@@ -30,6 +30,8 @@ type spooling struct {
 	opts  delivery.SpoolOptions
 	size  spool.Options
 	syncs atomic.Int64
+	// syncing is called in each sync of the journal, when it is not nil.
+	syncing func()
 }
 
 func newSpooling(t testing.TB, window int64, size spool.Options, opts delivery.SpoolOptions) *spooling {
@@ -56,7 +58,13 @@ func (s *spooling) open() {
 		s.t.Fatal(err)
 	}
 	s.opts.Spool = s.spool
-	s.opts.SyncJournal = func() error { s.syncs.Add(1); return nil }
+	s.opts.SyncJournal = func() error {
+		s.syncs.Add(1)
+		if s.syncing != nil {
+			s.syncing()
+		}
+		return nil
+	}
 	if err := s.UseSpool(s.opts); err != nil {
 		s.t.Fatal(err)
 	}

@@ -119,6 +119,13 @@ func (d *Dispatcher) Resume(source string, start record.Cursor) ([]record.Cursor
 			return nil, err
 		}
 	}
+	if len(fresh) > 0 {
+		for _, sink := range d.sinks {
+			if err := sink.DurableFirst(source); err != nil {
+				return nil, err
+			}
+		}
+	}
 	if len(known) == 0 && !start.IsZero() {
 		known = append(known, start)
 	}

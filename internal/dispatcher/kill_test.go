@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -73,8 +74,11 @@ type life struct {
 	rand *rand.Rand
 }
 
-// act makes an operation, unless the process is gone.
+// act makes an operation, unless the process is gone. Before and after it others
+// may come first.
 func (l *life) act(operation func() error) error {
+	l.yield()
+	defer l.yield()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.left == 0 {
@@ -85,6 +89,17 @@ func (l *life) act(operation func() error) error {
 	return operation()
 }
 
+// yield lets the others go on now and then. Locks may be held, so that it must
+// not sleep.
+func (l *life) yield() {
+	l.mu.Lock()
+	times := max(0, l.rand.IntN(12)-8)
+	l.mu.Unlock()
+	for range times {
+		runtime.Gosched()
+	}
+}
+
 // sinkOf is a destination in one life, and its journal and dead letters.
 type sinkOf struct {
 	*life
@@ -93,8 +108,10 @@ type sinkOf struct {
 
 func bad(line string) bool { return strings.HasSuffix(line, "7") }
 
-// Send fails in every way there is.
+// Send fails in every way there is, and takes its time.
 func (s sinkOf) Send(_ context.Context, req *delivery.Request) error {
+	s.pause()
+	defer s.pause()
 	return s.act(func() error {
 		s.largest = max(s.largest, req.Len())
 		var refused []delivery.Refusal
@@ -191,15 +208,26 @@ func delivered(get func(string) ([]byte, bool), sink, source string) record.Curs
 	return record.Cursor{}
 }
 
-// syncJournal makes durable what the journal holds.
+// syncJournal makes durable what the journal holds. It takes its time, and what is
+// committed meanwhile may be durable with it or not.
 func (s sinkOf) syncJournal() error {
-	return s.act(func() error {
+	err := s.act(func() error {
 		if s.rand.IntN(10) == 0 {
 			return errors.New("input/output error")
 		}
 		s.durable = s.journal.Snapshot()
 		return nil
 	})
+	s.pause()
+	return err
+}
+
+// pause lets the others go on for a while. No lock may be held.
+func (l *life) pause() {
+	l.mu.Lock()
+	d := time.Duration(max(0, l.rand.IntN(8)-4)) * 10 * time.Millisecond
+	l.mu.Unlock()
+	time.Sleep(d)
 }
 
 // lucky reports whether a read goes well.

@@ -115,6 +115,35 @@ func Held(fsys vfs.FS, dir string) (held uint64, err error) {
 	return held, err
 }
 
+// Sources returns how many records the spool in dir has of each source, by its key.
+// What was delivered is counted until its segment is removed; what was set aside is
+// not. Nothing is changed.
+func Sources(fsys vfs.FS, dir string) (map[string]uint64, error) {
+	found, err := names(fsys, dir)
+	if err != nil {
+		return nil, err
+	}
+	s := &Spool{dir: dir, fs: fsys, log: slog.New(slog.DiscardHandler)}
+	records := map[string]uint64{}
+	for _, p := range found {
+		if p.suffix == asideSuffix {
+			continue
+		}
+		_, err := s.inspect(p, func(b *record.Batch, start [record.NumStreams]int) error {
+			for i := range b.Records {
+				if i >= start[b.Records[i].Stream] {
+					records[b.Source.Key]++
+				}
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return nil, err
+		}
+	}
+	return records, nil
+}
+
 func (s *Spool) inspect(p parsed, visit func(*record.Batch, [record.NumStreams]int) error) (SegmentInfo, error) {
 	info := SegmentInfo{Path: filepath.Join(s.dir, p.name()), First: p.first, End: p.end}
 	file, err := s.fs.OpenFile(info.Path, os.O_RDONLY, 0)

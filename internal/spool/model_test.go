@@ -45,7 +45,7 @@ type known struct {
 }
 
 // model is what a spool must hold after any sequence of operations, faults,
-// kills, losses of power and flipped bits.
+// kills, losses of power and damages: flipped bits and ends that are missing.
 type model struct {
 	disk *vfstest.Disk
 	s    *Spool
@@ -60,7 +60,7 @@ type model struct {
 	line               int
 	at                 int // index of the first entry that Next may return
 	lost               uint64
-	flips, run         int
+	damages, run       int
 }
 
 // TestModel checks the spool against the model. LOG_CAPTURER_LONG=1 looks
@@ -96,6 +96,7 @@ func checkModel(t *rapid.T) {
 		"kill":        func(t *rapid.T) { m.restart(t, false) },
 		"lose power":  func(t *rapid.T) { m.restart(t, true) },
 		"flip a bit":  m.flip,
+		"cut off":     m.cut,
 	})
 	m.heal()
 	m.readAll(t)
@@ -272,8 +273,8 @@ func (m *model) checkLost(t *rapid.T, index int) {
 		}
 	}
 	m.at = index
-	if m.lost < must || m.lost > must+may || m.lost > 0 && m.flips == 0 {
-		t.Fatalf("%d records counted as lost, want %d to %d, after %d flips", m.lost, must, must+may, m.flips)
+	if m.lost < must || m.lost > must+may || m.lost > 0 && m.damages == 0 {
+		t.Fatalf("%d records counted as lost, want %d to %d, after %d damages", m.lost, must, must+may, m.damages)
 	}
 	m.lost = 0
 }
@@ -351,7 +352,7 @@ func (m *model) drop(t *rapid.T) {
 			back += k.records
 		}
 	}
-	if got := m.removed(t, true); ok && (got > records || got+back < records) && m.flips == 0 {
+	if got := m.removed(t, true); ok && (got > records || got+back < records) && m.damages == 0 {
 		t.Fatalf("Drop says %d records, and %d are gone", records, got)
 	}
 }
@@ -385,10 +386,26 @@ func (m *model) restart(t *rapid.T, power bool) {
 	m.open(t)
 }
 
-// flip changes a byte of a segment that is closed and was durable, between two
-// runs. A file that is written to is spared while it is: what was in its torn
-// end nobody has had custody of.
+// flip changes bits of a segment.
 func (m *model) flip(t *rapid.T) {
+	m.damage(t, func(data []byte) []byte {
+		for range rapid.IntRange(1, 3).Draw(t, "bits") {
+			i := rapid.IntRange(headerSize, len(data)-1).Draw(t, "at")
+			data[i] ^= 1 << rapid.IntRange(0, 7).Draw(t, "bit")
+		}
+		return data
+	})
+}
+
+// cut takes the end of a segment away.
+func (m *model) cut(t *rapid.T) {
+	m.damage(t, func(data []byte) []byte { return data[:rapid.IntRange(0, len(data)-1).Draw(t, "left")] })
+}
+
+// damage changes a segment that is closed and was durable, between two runs. A file
+// that is written to is spared while it is: what was in its torn end nobody has had
+// custody of.
+func (m *model) damage(t *rapid.T, change func([]byte) []byte) {
 	m.disk.Kill()
 	m.open(t)
 	names := slices.DeleteFunc(m.disk.Files(dir), func(n string) bool { return !strings.HasSuffix(n, sealedSuffix) })
@@ -397,13 +414,12 @@ func (m *model) flip(t *rapid.T) {
 	}
 	name := rapid.SampledFrom(names).Draw(t, "file")
 	data, _ := m.disk.ReadFile(name)
-	for range rapid.IntRange(1, 3).Draw(t, "bits") {
-		i := rapid.IntRange(headerSize, len(data)-1).Draw(t, "at")
-		data[i] ^= 1 << rapid.IntRange(0, 7).Draw(t, "bit")
+	if len(data) <= headerSize {
+		return // it was cut before
 	}
-	m.flips++
+	m.damages++
 	m.disk.Kill()
-	m.disk.WriteFile(name, data)
+	m.disk.WriteFile(name, change(data))
 	m.open(t)
 }
 

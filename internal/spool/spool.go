@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -191,11 +192,18 @@ func (s *Spool) writable() (*segment, error) {
 		return seg, s.mend(seg)
 	}
 	path := filepath.Join(s.dir, openName(s.next))
-	// A file of this name is what a begin that failed has left.
+	// A file of this name is what a begin that failed has left, or what could not be
+	// removed of a segment without an entry. That one must not be removed any more.
 	file, err := s.fs.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_TRUNC|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("create spool segment: %w", err)
 	}
+	s.segments = slices.DeleteFunc(s.segments, func(old *segment) bool {
+		if old.path == path {
+			s.bytes -= old.size
+		}
+		return old.path == path
+	})
 	n, err := file.Write(appendHeader(nil, s.next))
 	if err == nil && n < headerSize {
 		err = io.ErrShortWrite

@@ -3,12 +3,9 @@ package spool
 import (
 	"errors"
 	"fmt"
-	"os"
 	"reflect"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
 	"log_capturer/internal/record"
 	"log_capturer/internal/record/recordtest"
@@ -190,42 +187,6 @@ func TestOversized(t *testing.T) {
 	wantLines(t, lines, allLines(all[:1]))
 }
 
-// After a bad fsync the entries are gone, whatever the disk kept of them, and
-// what was durable before is there.
-func TestFailedSync(t *testing.T) {
-	for _, op := range []vfstest.Op{vfstest.Sync, vfstest.SyncDir} {
-		disk := vfstest.NewDisk()
-		s := open(t, disk, Options{})
-		all := batches(recordtest.NewLog("container/a").Fill(30), 10)
-		if op == vfstest.Sync {
-			put(t, s, all[0])
-		}
-		disk.Inject(vfstest.Fault{Op: vfstest.Truncate, Err: syscall.EIO})
-		match := map[vfstest.Op]string{vfstest.Sync: "*.open", vfstest.SyncDir: "sink"}[op]
-		disk.Inject(vfstest.Fault{Op: op, Match: match, Err: syscall.EIO, Times: 1})
-		e, err := s.Append(all[1], [record.NumStreams]int{}, 10)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := s.Sync(); !errors.Is(err, syscall.EIO) || !s.Void(e) {
-			t.Fatalf("%s: Sync = %v, void %v", op, err, s.Void(e))
-		}
-		disk.Heal()
-		put(t, s, all[2])
-		want := allLines(all[2:])
-		if op == vfstest.Sync {
-			want = append(allLines(all[:1]), want...)
-		}
-		disk.Kill()
-		s = open(t, disk, Options{Committed: uint64(len(want))})
-		lines, lost := take(t, s)
-		wantLines(t, lines, want)
-		if lost != 0 {
-			t.Errorf("%s: %d lost", op, lost)
-		}
-	}
-}
-
 // What the caller had not heard of when the process was killed is told of, and
 // delivered.
 func TestUncommitted(t *testing.T) {
@@ -355,43 +316,6 @@ func TestVersion(t *testing.T) {
 	}
 }
 
-// A place that the disk does not give is asked for again, and given up in the
-// end, with the rest read.
-func TestReadErrors(t *testing.T) {
-	disk := vfstest.NewDisk()
-	s := open(t, disk, Options{})
-	all := batches(recordtest.NewLog("container/a").Fill(30), 10)
-	put(t, s, all...)
-	disk.Inject(vfstest.Fault{Op: vfstest.Read, Err: syscall.EIO, Times: maxReadFailures - 1})
-	for range maxReadFailures - 1 {
-		if _, _, _, err := s.Next(); !errors.Is(err, syscall.EIO) {
-			t.Fatalf("Next = %v", err)
-		}
-	}
-	e, b, _, err := s.Next()
-	if err != nil || e == nil {
-		t.Fatalf("Next = %v", err)
-	}
-	wantLines(t, allLines([]*record.Batch{b}), allLines(all[:1]))
-	s.Done(e)
-	disk.Inject(vfstest.Fault{Op: vfstest.Read, Err: syscall.EIO, Times: maxReadFailures})
-	var lost uint64
-	for lost == 0 {
-		_, _, _, err := s.Next()
-		if damage, ok := err.(*Damage); ok {
-			lost = damage.Lost
-		} else if !errors.Is(err, syscall.EIO) {
-			t.Fatalf("Next = %v", err)
-		}
-	}
-	disk.Heal()
-	rest, more := take(t, s)
-	wantLines(t, rest, allLines(all[2:]))
-	if lost != 10 || more != 0 {
-		t.Errorf("%d and %d lost, want 10 and 0", lost, more)
-	}
-}
-
 func FuzzDecode(f *testing.F) {
 	var c codec
 	for _, b := range batches(recordtest.NewLog("container/a").Fill(30), 10) {
@@ -461,46 +385,5 @@ func TestInspect(t *testing.T) {
 	failed := errors.New("enough")
 	if _, err := Inspect(disk, dir, func(*record.Batch, [record.NumStreams]int) error { return failed }); !errors.Is(err, failed) {
 		t.Errorf("error %v", err)
-	}
-}
-
-// On a full disk the spool gives up its reserve, so that others can write, and
-// takes nothing until there is room for the reserve again.
-func TestReserve(t *testing.T) {
-	disk := vfstest.NewDisk()
-	const size = 1 << 20
-	s := open(t, disk, Options{MaxBytes: size})
-	all := batches(recordtest.NewLog("container/a").Fill(30000), 1000)
-	put(t, s, all[0])
-	disk.SetCapacity(disk.Used() + 10)
-	if _, err := s.Append(all[1], [record.NumStreams]int{}, 1000); !errors.Is(err, syscall.ENOSPC) {
-		t.Fatalf("Append = %v", err)
-	}
-	for range 3 {
-		// The journal's bytes.
-		f, err := disk.OpenFile("/data/journal", os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if n, err := f.Write(make([]byte, size/64)); n != size/64 || err != nil {
-			t.Errorf("others can't write on a full disk: %d, %v", n, err)
-		}
-		f.Close()
-		if _, err := s.Append(all[1], [record.NumStreams]int{}, 1000); !errors.Is(err, syscall.ENOSPC) {
-			t.Fatalf("Append without a reserve = %v", err)
-		}
-	}
-	disk.SetCapacity(1 << 30)
-	s.reserveFailed = time.Time{}
-	put(t, s, all[1])
-	disk.Kill()
-	s = open(t, disk, Options{MaxBytes: size, Committed: 2000})
-	lines, _ := take(t, s)
-	wantLines(t, lines, allLines(all[:2]))
-	if empty, err := s.Reclaim(noSync); !empty || err != nil {
-		t.Errorf("Reclaim = %v, %v", empty, err)
-	}
-	if left := files(disk); left != "[]" {
-		t.Errorf("%s is left", left)
 	}
 }

@@ -25,6 +25,7 @@ import (
 	"log_capturer/internal/testkit/agent"
 	"log_capturer/internal/testkit/enginetest"
 	"log_capturer/internal/testkit/ledger"
+	"log_capturer/internal/testkit/scrape"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -249,6 +250,12 @@ func checkAccounts(t *testing.T, a *agent.Agent) {
 	t.Helper()
 	samples, err := a.Scrape()
 	enginetest.Must(t, err)
+	checkSamples(t, samples)
+}
+
+// checkSamples is checkAccounts of what was scraped.
+func checkSamples(t *testing.T, samples scrape.Samples) {
+	t.Helper()
 	for _, s := range samples.Find("log_capturer_records_accepted_total") {
 		sink := s.Labels["sink"]
 		sum := func(name string) float64 { v, _ := samples.Sum(name, "sink", sink); return v }

@@ -365,6 +365,39 @@ func TestRebalance(t *testing.T) {
 	check(t, logs, false, a, b)
 }
 
+// A broker is lost in mid-run, with partitions and perhaps the group's coordinator:
+// every line is delivered once, and the offsets reach the end.
+func TestBrokerLost(t *testing.T) {
+	c := startCluster(t)
+	a := startMember(t, c, deliverytest.NewJournal(), open(), patience)
+	b := startMember(t, c, deliverytest.NewJournal(), open(), patience)
+	eventually(t, "both members have partitions", func() bool {
+		return a.monitor.assigned.Load() > 0 && b.monitor.assigned.Load() > 0 && a.monitor.assigned.Load()+b.monitor.assigned.Load() == partitions
+	})
+	logs := newLogs("before", 8, 100)
+	produced := make(chan struct{})
+	go func() {
+		defer close(produced)
+		produce(t, c, logs...)
+	}()
+	eventually(t, "lines are delivered", func() bool { return len(a.all())+len(b.all()) > 0 })
+	if err := c.RemoveNode(c.LeaderFor(topic, 0)); err != nil {
+		t.Fatal(err)
+	}
+	<-produced
+	more := newLogs("after", 8, 100)
+	produce(t, c, more...)
+	logs = append(logs, more...)
+	eventually(t, "all is delivered", func() bool { return len(a.all())+len(b.all()) >= lines(logs) })
+	eventually(t, "the offsets are committed", func() bool {
+		sum, ends := committed(t, c)
+		return sum == ends && ends == int64(lines(logs))
+	})
+	a.stop()
+	b.stop()
+	check(t, logs, false, a, b)
+}
+
 // A member that goes before its sinks have delivered loses nothing: another reads
 // what was not in their custody. Back with its own positions, it repeats nothing
 // that it had delivered.

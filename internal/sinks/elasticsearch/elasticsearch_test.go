@@ -1,13 +1,10 @@
 package elasticsearch
 
 import (
-	"bytes"
 	"crypto/tls"
 	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +15,7 @@ import (
 	"log_capturer/internal/httpclient"
 	"log_capturer/internal/jsondoc"
 	"log_capturer/internal/record"
+	"log_capturer/internal/sinks/elasticsearch/elasticsearchtest"
 	"log_capturer/internal/sinks/sinktest"
 )
 
@@ -29,104 +27,6 @@ func documents() jsondoc.Options {
 	return jsondoc.Options{Time: "@timestamp", Line: "message", Fields: map[string]string{
 		"container.name": "{container_name}", "stream": "{stream}", "host.name": "{host}",
 	}}
-}
-
-// cluster is a strict bulk API, written from Elastic's reference: it takes
-// creates alone, tells repeats by index and _id, and answers item by item.
-type cluster struct {
-	ids   map[string]bool
-	busy  bool
-	index string
-}
-
-type action struct {
-	Create *struct {
-		Index string `json:"_index"`
-		ID    string `json:"_id"`
-	} `json:"create"`
-}
-
-// serve answers a bulk request. Of a busy cluster every second document is
-// stored, and the others are turned away.
-func (c *cluster) serve(r *sinktest.HTTPRequest) sinktest.Answer {
-	wrong := func(format string, args ...any) sinktest.Answer {
-		return sinktest.Answer{Violation: fmt.Sprintf(format, args...)}
-	}
-	if r.Method != http.MethodPost || r.URL.Path != "/base/_bulk" || r.Header.Get("Content-Type") != "application/x-ndjson" ||
-		r.URL.Query().Get("filter_path") == "" {
-		return wrong("%s %s with %v", r.Method, r.URL, r.Header)
-	}
-	body, ok := bytes.CutSuffix(r.Body, []byte("\n"))
-	lines := bytes.Split(body, []byte("\n"))
-	if !ok || len(lines)%2 != 0 {
-		return wrong("%d lines, want pairs and a newline at the end", len(lines))
-	}
-	var items []map[string]item
-	var a sinktest.Answer
-	failed := false
-	for i := 0; i < len(lines); i += 2 {
-		decoder := json.NewDecoder(bytes.NewReader(lines[i]))
-		decoder.DisallowUnknownFields()
-		var act action
-		if err := decoder.Decode(&act); err != nil || act.Create == nil || len(act.Create.ID) == 0 || len(act.Create.ID) > 512 {
-			return wrong("action %q: %v", lines[i], err)
-		}
-		if c.index != "" && act.Create.Index != c.index {
-			return wrong("index %q", act.Create.Index)
-		}
-		line, err := names.Document(lines[i+1])
-		if err != nil {
-			return wrong("%v", err)
-		}
-		var it item
-		key := act.Create.Index + "/" + act.Create.ID
-		switch {
-		case c.busy && i%4 == 2:
-			it.Status, it.Error.Type = 429, "es_rejected_execution_exception"
-		case r.Refuse(line.Text):
-			it.Status, it.Error.Type, it.Error.Reason = 400, "document_parsing_exception", "failed to parse"
-		case c.ids[key]:
-			it.Status, it.Error.Type = 409, "version_conflict_engine_exception"
-		default:
-			it.Status = 201
-			c.ids[key] = true
-			a.Store = append(a.Store, line)
-		}
-		failed = failed || it.Status != 201
-		items = append(items, map[string]item{"create": it})
-	}
-	text, err := json.Marshal(map[string]any{"errors": failed, "items": items})
-	if err != nil {
-		return wrong("%v", err)
-	}
-	a.Body = string(text)
-	return a
-}
-
-func start(t *testing.T, config *tls.Config) *sinktest.Server {
-	t.Helper()
-	c := &cluster{ids: map[string]bool{}, index: "logs-shop-default"}
-	return c.start(t, config)
-}
-
-func (c *cluster) start(t *testing.T, config *tls.Config) *sinktest.Server {
-	t.Helper()
-	return sinktest.StartServer(t, sinktest.Protocol{
-		Serve: func(r *sinktest.HTTPRequest) sinktest.Answer {
-			c.busy = false
-			return c.serve(r)
-		},
-		Busy: func(f sinktest.Fault) sinktest.Answer {
-			a := sinktest.Answer{Status: http.StatusTooManyRequests}
-			if f.RetryAfter > 0 {
-				a.Header = map[string]string{"Retry-After": fmt.Sprint(f.RetryAfter.Seconds())}
-			}
-			return a
-		},
-		TooLarge:     func() sinktest.Answer { return sinktest.Answer{Status: http.StatusRequestEntityTooLarge} },
-		Authorized:   func(r *http.Request, token string) bool { return r.Header.Get("Authorization") == "ApiKey "+token },
-		Unauthorized: func() sinktest.Answer { return sinktest.Answer{Status: http.StatusUnauthorized} },
-	}, config)
 }
 
 func newSink(t testing.TB, o Options) *Sink {
@@ -149,7 +49,9 @@ func TestSuite(t *testing.T) {
 	for _, gzip := range []bool{true, false} {
 		t.Run(fmt.Sprintf("gzip %t", gzip), func(t *testing.T) {
 			sinktest.Run(t, sinktest.Harness{
-				Start: func(t *testing.T, config *tls.Config) sinktest.Target { return start(t, config) },
+				Start: func(t *testing.T, config *tls.Config) sinktest.Target {
+					return (&elasticsearchtest.Cluster{Index: "logs-shop-default", Names: names}).Start(t, config)
+				},
 				New: func(t *testing.T, to sinktest.Target, c sinktest.Connect) delivery.Sink {
 					return newSink(t, Options{
 						URLs: []string{to.(*sinktest.Server).URL() + "/base/"}, Gzip: gzip,
@@ -165,12 +67,11 @@ func TestSuite(t *testing.T) {
 // Of an answer in which some documents wait, some are refused and some taken,
 // every document ends where it should, once.
 func TestMixedItems(t *testing.T) {
-	c := &cluster{ids: map[string]bool{}}
+	c := &elasticsearchtest.Cluster{Names: names}
 	requests := 0
 	server := sinktest.StartServer(t, sinktest.Protocol{Serve: func(r *sinktest.HTTPRequest) sinktest.Answer {
-		c.busy = requests < 2
 		requests++
-		return c.serve(r)
+		return c.Serve(r, requests <= 2)
 	}}, nil)
 	defer server.Close()
 	server.SetRefuse(func(text string) bool { return strings.HasSuffix(text, "line 3") || strings.HasSuffix(text, "line 4") })
@@ -249,8 +150,8 @@ func TestEveryAnswer(t *testing.T) {
 
 // When a host goes away, the next attempt goes to another.
 func TestFailover(t *testing.T) {
-	c := &cluster{ids: map[string]bool{}}
-	first, second := c.start(t, nil), c.start(t, nil)
+	c := &elasticsearchtest.Cluster{Names: names}
+	first, second := c.Start(t, nil), c.Start(t, nil)
 	defer second.Close()
 	s := newSink(t, Options{URLs: []string{first.URL() + "/base", second.URL() + "/base"}})
 	send := func() error { return s.Send(t.Context(), sinktest.Request(5)) }

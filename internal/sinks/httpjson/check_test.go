@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"log_capturer/internal/httpclient"
+	"log_capturer/internal/sinks/httpjson/httpjsontest"
 	"log_capturer/internal/sinks/sinktest"
 )
 
@@ -41,7 +42,7 @@ func TestCheck(t *testing.T) {
 	f(301, "redirects are not followed")
 	f(503, "503")
 
-	server := sinktest.StartServer(t, protocol, nil)
+	server := sinktest.StartServer(t, httpjsontest.Protocol(sinktest.PlainNames), nil)
 	server.SetToken("right")
 	err := newSink(t, Options{URL: server.URL() + "/ingest?a=b", Client: httpclient.Options{BearerToken: "wrong"}}).Check(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "check the sink's credentials") {

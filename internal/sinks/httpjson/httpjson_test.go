@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 	"testing"
 
@@ -13,6 +12,7 @@ import (
 	"log_capturer/internal/delivery"
 	"log_capturer/internal/httpclient"
 	"log_capturer/internal/jsondoc"
+	"log_capturer/internal/sinks/httpjson/httpjsontest"
 	"log_capturer/internal/sinks/sinktest"
 )
 
@@ -20,37 +20,6 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func documents() jsondoc.Options {
 	return jsondoc.Options{Time: "time", Line: "line", Fields: jsondoc.DefaultFields()}
-}
-
-// protocol is what a strict taker of JSON lines speaks: it refuses a request
-// whole.
-var protocol = sinktest.Protocol{
-	Serve: func(r *sinktest.HTTPRequest) sinktest.Answer {
-		if r.Method != http.MethodPost || r.URL.Path != "/ingest" || r.URL.RawQuery != "a=b" ||
-			r.Header.Get("Content-Type") != "application/x-ndjson" {
-			return sinktest.Answer{Violation: fmt.Sprintf("%s %s with %v", r.Method, r.URL, r.Header)}
-		}
-		lines, err := sinktest.PlainNames.Documents(r.Body)
-		if err != nil {
-			return sinktest.Answer{Violation: err.Error()}
-		}
-		for _, l := range lines {
-			if r.Refuse(l.Text) {
-				return sinktest.Answer{Status: http.StatusBadRequest, Body: "no such thing"}
-			}
-		}
-		return sinktest.Answer{Status: http.StatusNoContent, Store: lines}
-	},
-	Busy: func(f sinktest.Fault) sinktest.Answer {
-		a := sinktest.Answer{Status: http.StatusServiceUnavailable}
-		if f.RetryAfter > 0 {
-			a.Header = map[string]string{"Retry-After": fmt.Sprint(f.RetryAfter.Seconds())}
-		}
-		return a
-	},
-	TooLarge:     func() sinktest.Answer { return sinktest.Answer{Status: http.StatusRequestEntityTooLarge} },
-	Authorized:   func(r *http.Request, token string) bool { return r.Header.Get("Authorization") == "Bearer "+token },
-	Unauthorized: func() sinktest.Answer { return sinktest.Answer{Status: http.StatusUnauthorized} },
 }
 
 func newSink(t testing.TB, o Options) *Sink {
@@ -71,7 +40,7 @@ func TestSuite(t *testing.T) {
 		t.Run(fmt.Sprintf("gzip %t", gzip), func(t *testing.T) {
 			sinktest.Run(t, sinktest.Harness{
 				Start: func(t *testing.T, config *tls.Config) sinktest.Target {
-					return sinktest.StartServer(t, protocol, config)
+					return sinktest.StartServer(t, httpjsontest.Protocol(sinktest.PlainNames), config)
 				},
 				New: func(t *testing.T, to sinktest.Target, c sinktest.Connect) delivery.Sink {
 					return newSink(t, Options{

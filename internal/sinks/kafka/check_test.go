@@ -11,16 +11,17 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"log_capturer/internal/kafkaclient"
+	"log_capturer/internal/sinks/kafka/kafkatest"
 )
 
 // A check produces nothing and makes no topic, and says what is wrong.
 func TestCheck(t *testing.T) {
-	c := startCluster(t, nil, 2)
+	c := kafkatest.Start(t, nil, 2)
 	defer c.Close()
 	f := func(change func(*Options), want string) {
 		t.Helper()
 		o := options(c)
-		o.Topic = testTopic
+		o.Topic = kafkatest.Topic
 		if change != nil {
 			change(&o)
 		}
@@ -55,7 +56,7 @@ func TestCheck(t *testing.T) {
 			}
 			res := asked.ResponseKind().(*kmsg.MetadataResponse)
 			topic := kmsg.NewMetadataResponseTopic()
-			topic.Topic, topic.ErrorCode, topic.AuthorizedOperations = kmsg.StringPtr(testTopic), code, operations
+			topic.Topic, topic.ErrorCode, topic.AuthorizedOperations = kmsg.StringPtr(kafkatest.Topic), code, operations
 			res.Topics = append(res.Topics, topic)
 			return res, nil, true
 		})

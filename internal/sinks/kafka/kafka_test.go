@@ -20,12 +20,13 @@ import (
 	"log_capturer/internal/jsondoc"
 	"log_capturer/internal/kafkaclient"
 	"log_capturer/internal/record"
+	"log_capturer/internal/sinks/kafka/kafkatest"
 	"log_capturer/internal/sinks/sinktest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-func options(c *cluster) Options {
+func options(c *kafkatest.Cluster) Options {
 	return Options{
 		Client: kafkaclient.Options{
 			Brokers: c.ListenAddrs(), RequestTimeout: 500 * time.Millisecond, LookInterval: 20 * time.Millisecond,
@@ -68,18 +69,18 @@ func running(t testing.TB, s *Sink) (stop func()) {
 
 func harness() sinktest.Harness {
 	return sinktest.Harness{
-		Start: func(t *testing.T, config *tls.Config) sinktest.Target { return startCluster(t, config, 1) },
+		Start: func(t *testing.T, config *tls.Config) sinktest.Target { return kafkatest.Start(t, config, 1) },
 		New: func(t *testing.T, to sinktest.Target, conn sinktest.Connect) delivery.Sink {
-			c := to.(*cluster)
+			c := to.(*kafkatest.Cluster)
 			o := options(c)
-			if c.limit > 0 {
-				o.MaxMessageBytes = c.limit
+			if c.Limit() > 0 {
+				o.MaxMessageBytes = c.Limit()
 			}
-			if c.tls != nil {
+			if c.Secured() {
 				o.Client.TLS = &conn.TLS
 			}
 			if conn.TokenFile != "" {
-				o.Client.SASL = &kafkaclient.SASL{Mechanism: "scram-sha-256", Username: agentUser, PasswordFile: conn.TokenFile}
+				o.Client.SASL = &kafkaclient.SASL{Mechanism: "scram-sha-256", Username: kafkatest.User, PasswordFile: conn.TokenFile}
 			}
 			return newSink(t, o)
 		},
@@ -101,7 +102,7 @@ func TestSuite(t *testing.T) { sinktest.Run(t, harness()) }
 
 // A broker that throttles and has no replicas costs time, and no attempt.
 func testThrottled(t *testing.T) {
-	c := startCluster(t, nil, 1)
+	c := kafkatest.Start(t, nil, 1)
 	defer c.Close()
 	c.SetFault(func(n int) sinktest.Fault {
 		if n < 2 {
@@ -119,7 +120,7 @@ func testThrottled(t *testing.T) {
 // Every good line arrives, and of a refused batch only the bad ones are dead
 // letters.
 func testRefusedBatches(t *testing.T) {
-	c := startCluster(t, nil, 1)
+	c := kafkatest.Start(t, nil, 1)
 	defer c.Close()
 	bad := func(text string) bool { return strings.HasSuffix(text, " 17") || strings.HasSuffix(text, " 40") }
 	c.SetRefuse(bad)
@@ -165,7 +166,7 @@ func testRefusedBatches(t *testing.T) {
 // An attempt that ends too early leaves its messages on their way: the next one
 // waits for them, and sends none twice.
 func TestAnAttemptThatEndsEarlyIsGoneOnWith(t *testing.T) {
-	c := startCluster(t, nil, 1)
+	c := kafkatest.Start(t, nil, 1)
 	defer c.Close()
 	c.SetFault(func(n int) sinktest.Fault {
 		if n == 0 {
@@ -187,7 +188,7 @@ func TestAnAttemptThatEndsEarlyIsGoneOnWith(t *testing.T) {
 	if err := s.Send(t.Context(), req); err != nil {
 		t.Errorf("second attempt: %v", err)
 	}
-	if n := len(c.read()); n != 20 || len(s.attempts) != 0 {
+	if n := len(c.Read()); n != 20 || len(s.attempts) != 0 {
 		t.Errorf("%d messages, want 20; %d attempts are kept", n, len(s.attempts))
 	}
 }
@@ -195,13 +196,13 @@ func TestAnAttemptThatEndsEarlyIsGoneOnWith(t *testing.T) {
 // A broker is lost in mid-run, and its partitions move to another: every line is
 // there once, in order.
 func TestBrokerLost(t *testing.T) {
-	c := startCluster(t, nil, 3)
+	c := kafkatest.Start(t, nil, 3)
 	done := make(chan error, 1)
 	produced := 0
 	c.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
 		c.KeepControl()
 		if produced++; produced == 10 {
-			c.SleepControl(func() { done <- c.RemoveNode(c.LeaderFor(testTopic, 0)) })
+			c.SleepControl(func() { done <- c.RemoveNode(c.LeaderFor(kafkatest.Topic, 0)) })
 		}
 		return nil, nil, false
 	})
@@ -215,7 +216,7 @@ func TestBrokerLost(t *testing.T) {
 
 // Messages carry key, time, and in a topic of their own what they are told to.
 func TestMessages(t *testing.T) {
-	c := startCluster(t, nil, 1)
+	c := kafkatest.Start(t, nil, 1)
 	defer c.Close()
 	src := &record.Source{Key: "container/abc", ContainerID: "abc", ContainerName: "web", ComposeProject: "shop"}
 	b := record.NewBatch(src, 100)
@@ -233,7 +234,7 @@ func TestMessages(t *testing.T) {
 		}
 		stop()
 		var got []string
-		for _, r := range c.read() {
+		for _, r := range c.Read() {
 			value := string(r.Value)
 			if len(value) > 60 {
 				value = value[:60]
@@ -313,7 +314,7 @@ func TestRefusals(t *testing.T) {
 
 // A topic that is not there is the operator's to make, and an attempt says so.
 func TestNoTopic(t *testing.T) {
-	c := startCluster(t, nil, 1)
+	c := kafkatest.Start(t, nil, 1)
 	defer c.Close()
 	o := options(c)
 	o.Topic = "elsewhere"
@@ -348,4 +349,13 @@ func TestNewRefuses(t *testing.T) {
 	f(func(o *Options) {
 		o.Client.SASL = &kafkaclient.SASL{Mechanism: "plain", Username: "u", PasswordFile: "/nonexistent"}
 	}, "no such file")
+}
+
+// all returns the lines of both streams of messages whose order does not matter.
+func all(lines []sinktest.Line) map[string]int {
+	count := map[string]int{}
+	for _, l := range lines {
+		count[l.Source+" "+l.Stream.String()+" "+l.Text]++
+	}
+	return count
 }

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"log_capturer/internal/httpclient"
+	"log_capturer/internal/sinks/otlp/otlptest"
 	"log_capturer/internal/sinks/sinktest"
 )
 
@@ -12,9 +13,9 @@ import (
 func TestCheck(t *testing.T) {
 	for _, protocol := range []Protocol{HTTP, GRPC} {
 		for _, gzip := range []bool{false, true} {
-			spoken := overHTTP
+			spoken := otlptest.HTTP
 			if protocol == GRPC {
-				spoken = overGRPC
+				spoken = otlptest.GRPC
 			}
 			server := sinktest.StartServer(t, spoken, nil)
 			f := func(url, token, want string) {

@@ -2,208 +2,24 @@ package otlp
 
 import (
 	"crypto/tls"
-	"encoding/base64"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
-	"net/http"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
-	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/proto"
-
-	logs "go.opentelemetry.io/proto/otlp/logs/v1"
 
 	"log_capturer/internal/delivery"
 	"log_capturer/internal/httpclient"
 	"log_capturer/internal/record"
+	"log_capturer/internal/sinks/otlp/otlptest"
 	"log_capturer/internal/sinks/sinktest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// decode reads a request with OpenTelemetry's own definitions. (LogsData has the
-// same form as ExportLogsServiceRequest, whose package brings gRPC along.)
-func decode(body []byte) (*logs.LogsData, error) {
-	data := &logs.LogsData{}
-	if err := proto.Unmarshal(body, data); err != nil {
-		return nil, err
-	}
-	var unknown error
-	for _, rl := range data.ResourceLogs {
-		for _, m := range []proto.Message{rl, rl.Resource} {
-			if len(m.ProtoReflect().GetUnknown()) > 0 {
-				unknown = errors.New("unknown fields")
-			}
-		}
-	}
-	return data, unknown
-}
-
-// linesOf checks a request strictly and returns its records.
-func linesOf(body []byte) ([]sinktest.Line, error) {
-	data, err := decode(body)
-	if err != nil {
-		return nil, err
-	}
-	var all []sinktest.Line
-	for _, rl := range data.ResourceLogs {
-		name := ""
-		for _, a := range rl.Resource.GetAttributes() {
-			if a.Key == "container.name" {
-				name = a.Value.GetStringValue()
-			}
-		}
-		if name == "" || len(rl.ScopeLogs) != 1 || rl.ScopeLogs[0].Scope.GetName() != "log_capturer" || len(rl.ScopeLogs[0].LogRecords) == 0 {
-			return nil, fmt.Errorf("resource logs %v", protojson.Format(rl))
-		}
-		for _, r := range rl.ScopeLogs[0].LogRecords {
-			line := sinktest.Line{Source: name, Text: r.Body.GetStringValue()}
-			if b := r.Body.GetBytesValue(); b != nil {
-				line.Text = string(b)
-			}
-			stream := ""
-			for _, a := range r.Attributes {
-				if a.Key == "log.iostream" {
-					stream = a.Value.GetStringValue()
-				}
-			}
-			switch stream {
-			case "stdout":
-			case "stderr":
-				line.Stream = record.Stderr
-			default:
-				return nil, fmt.Errorf("stream %q", stream)
-			}
-			if r.TimeUnixNano == 0 || r.ObservedTimeUnixNano != r.TimeUnixNano || r.Body == nil {
-				return nil, fmt.Errorf("record %v", protojson.Format(r))
-			}
-			all = append(all, line)
-		}
-	}
-	return all, nil
-}
-
-// response is an ExportLogsServiceResponse.
-func response(rejected int, message string) string {
-	if rejected == 0 && message == "" {
-		return ""
-	}
-	p := protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), uint64(rejected))
-	p = protowire.AppendString(protowire.AppendTag(p, 2, protowire.BytesType), message)
-	return string(protowire.AppendBytes(protowire.AppendTag(nil, 1, protowire.BytesType), p))
-}
-
-// take reads a request, and answers what a destination answers that keeps what
-// it does not refuse.
-func take(r *sinktest.HTTPRequest, message []byte) (sinktest.Answer, string) {
-	lines, err := linesOf(message)
-	if err != nil {
-		return sinktest.Answer{Violation: err.Error()}, ""
-	}
-	var a sinktest.Answer
-	for _, l := range lines {
-		if !r.Refuse(l.Text) {
-			a.Store = append(a.Store, l)
-		}
-	}
-	if n := len(lines) - len(a.Store); n > 0 {
-		return a, response(n, "not these")
-	}
-	return a, ""
-}
-
-var overHTTP = sinktest.Protocol{
-	Serve: func(r *sinktest.HTTPRequest) sinktest.Answer {
-		if r.Method != http.MethodPost || r.URL.Path != "/v1/logs" || r.Header.Get("Content-Type") != "application/x-protobuf" {
-			return sinktest.Answer{Violation: fmt.Sprintf("%s %s with %v", r.Method, r.URL, r.Header)}
-		}
-		a, body := take(r, r.Body)
-		a.Body = body
-		return a
-	},
-	Busy: func(f sinktest.Fault) sinktest.Answer {
-		a := sinktest.Answer{Status: http.StatusServiceUnavailable}
-		if f.RetryAfter > 0 {
-			a.Header = map[string]string{"Retry-After": fmt.Sprint(f.RetryAfter.Seconds())}
-		}
-		return a
-	},
-	TooLarge:     func() sinktest.Answer { return sinktest.Answer{Status: http.StatusRequestEntityTooLarge} },
-	Authorized:   func(r *http.Request, token string) bool { return r.Header.Get("Authorization") == "Bearer "+token },
-	Unauthorized: func() sinktest.Answer { return sinktest.Answer{Status: http.StatusUnauthorized} },
-}
-
-func frame(message string) string {
-	return string(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(message)))) + message
-}
-
-// status is an answer to a call that failed: its status stands among the headers.
-func status(code int, message, details string) sinktest.Answer {
-	a := sinktest.Answer{Header: map[string]string{"Content-Type": "application/grpc", "Grpc-Status": fmt.Sprint(code), "Grpc-Message": message}}
-	if details != "" {
-		a.Header["Grpc-Status-Details-Bin"] = details
-	}
-	return a
-}
-
-// retryDetails is a google.rpc.Status with a RetryInfo.
-func retryDetails(after time.Duration) string {
-	message := func(num protowire.Number, b, content []byte) []byte {
-		return protowire.AppendBytes(protowire.AppendTag(b, num, protowire.BytesType), content)
-	}
-	delay := protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), uint64(after/time.Second))
-	delay = protowire.AppendVarint(protowire.AppendTag(delay, 2, protowire.VarintType), uint64(after%time.Second))
-	detail := message(1, nil, []byte("type.googleapis.com/google.rpc.RetryInfo"))
-	detail = message(2, detail, message(1, nil, delay))
-	other := message(1, nil, []byte("type.googleapis.com/google.rpc.DebugInfo"))
-	b := protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), 14)
-	return base64.RawStdEncoding.EncodeToString(message(3, message(3, b, other), detail))
-}
-
-var overGRPC = sinktest.Protocol{
-	HTTP2: true,
-	Serve: func(r *sinktest.HTTPRequest) sinktest.Answer {
-		b := r.Body
-		if r.Method != http.MethodPost || r.URL.Path != grpcPath || r.Header.Get("Content-Type") != "application/grpc" ||
-			r.Header.Get("Te") != "trailers" || len(b) < frameHeader || int(binary.BigEndian.Uint32(b[1:]))+frameHeader != len(b) {
-			return sinktest.Answer{Violation: fmt.Sprintf("%s %s with %v, %d bytes", r.Method, r.URL, r.Header, len(b))}
-		}
-		message := b[frameHeader:]
-		if compressed := b[0] == 1; compressed != (r.Header.Get("Grpc-Encoding") == "gzip") {
-			return sinktest.Answer{Violation: fmt.Sprintf("flag %d with encoding %q", b[0], r.Header.Get("Grpc-Encoding"))}
-		} else if compressed {
-			var err error
-			if message, err = sinktest.Gunzip(message); err != nil {
-				return sinktest.Answer{Violation: err.Error()}
-			}
-		}
-		a, body := take(r, message)
-		a.Body = frame(body)
-		a.Header = map[string]string{"Content-Type": "application/grpc"}
-		a.Trailer = map[string]string{"Grpc-Status": "0"}
-		return a
-	},
-	Busy: func(f sinktest.Fault) sinktest.Answer {
-		if f.RetryAfter > 0 {
-			return status(14, "busy", retryDetails(f.RetryAfter))
-		}
-		return status(14, "busy", "")
-	},
-	TooLarge: func() sinktest.Answer {
-		return status(codeResourceExhausted, "grpc: received message larger than max (9000 vs. 8192)", "")
-	},
-	Authorized: func(r *http.Request, token string) bool { return r.Header.Get("Authorization") == "Bearer "+token },
-	Unauthorized: func() sinktest.Answer {
-		return status(codeUnauthenticated, "bad token", "")
-	},
-}
 
 func newSink(t testing.TB, o Options) *Sink {
 	t.Helper()
@@ -225,9 +41,9 @@ func TestSuite(t *testing.T) {
 				sinktest.Run(t, sinktest.Harness{
 					Start: func(t *testing.T, config *tls.Config) sinktest.Target {
 						if protocol == GRPC {
-							return sinktest.StartServer(t, overGRPC, config)
+							return sinktest.StartServer(t, otlptest.GRPC, config)
 						}
-						return sinktest.StartServer(t, overHTTP, config)
+						return sinktest.StartServer(t, otlptest.HTTP, config)
 					},
 					New: func(t *testing.T, to sinktest.Target, c sinktest.Connect) delivery.Sink {
 						return newSink(t, Options{
@@ -286,9 +102,9 @@ func TestEveryAnswerOverHTTP(t *testing.T) {
 		}
 	}
 	f(200, "", "taken", "")
-	f(200, response(0, "deprecated s3cret-token"), "taken", "")
-	f(200, response(1, "one is bad"), "permanent partial_success", "1 of 2 records rejected: one is bad")
-	f(200, response(2, "all are bad"), "refused 2", "2 records")
+	f(200, otlptest.Response(0, "deprecated s3cret-token"), "taken", "")
+	f(200, otlptest.Response(1, "one is bad"), "permanent partial_success", "1 of 2 records rejected: one is bad")
+	f(200, otlptest.Response(2, "all are bad"), "refused 2", "2 records")
 	f(200, "<html>", "again", "no answer of an OpenTelemetry destination")
 	f(400, "", "permanent bad_request", "400")
 	f(401, "", "again", "credentials")
@@ -313,33 +129,33 @@ func TestEveryAnswerOverGRPC(t *testing.T) {
 			Header: map[string]string{"Content-Type": "application/grpc"}, Body: body, Trailer: map[string]string{"Grpc-Status": "0"},
 		}
 	}
-	f(ok(frame("")), "taken", "")
-	f(ok(frame(response(1, "bad"))), "permanent partial_success", "1 of 2")
-	f(ok(frame(response(2, "bad"))), "refused 2", "")
+	f(ok(otlptest.Frame("")), "taken", "")
+	f(ok(otlptest.Frame(otlptest.Response(1, "bad"))), "permanent partial_success", "1 of 2")
+	f(ok(otlptest.Frame(otlptest.Response(2, "bad"))), "refused 2", "")
 	f(ok(""), "again", "not one message")
-	f(ok(frame("")+"x"), "again", "not one message")
-	f(ok(frame("\xff")), "again", "no answer of an OpenTelemetry destination")
+	f(ok(otlptest.Frame("")+"x"), "again", "not one message")
+	f(ok(otlptest.Frame("\xff")), "again", "no answer of an OpenTelemetry destination")
 	want := map[int]string{3: "permanent invalid_argument"}
 	for code := 1; code <= 16; code++ {
 		if want[code] == "" {
 			want[code] = "again"
 		}
-		f(status(code, "a%20text", ""), want[code], fmt.Sprintf("gRPC status %d: a text", code))
+		f(otlptest.Status(code, "a%20text", ""), want[code], fmt.Sprintf("gRPC status %d: a text", code))
 	}
-	f(status(8, "received message larger than max", ""), "too large", "")
-	f(status(8, "quota", retryDetails(1500*time.Millisecond)), "again after 1.5s", "quota")
-	f(status(14, "", retryDetails(math.MaxInt64)), "again after 1h0m0s", "")
-	f(status(14, "your s3cret-token", "nonsense"), "again", "[redacted]")
-	f(status(16, "", ""), "again", "credentials")
-	f(status(12, "", ""), "again", "nobody takes logs there")
+	f(otlptest.Status(8, "received message larger than max", ""), "too large", "")
+	f(otlptest.Status(8, "quota", otlptest.RetryDetails(1500*time.Millisecond)), "again after 1.5s", "quota")
+	f(otlptest.Status(14, "", otlptest.RetryDetails(math.MaxInt64)), "again after 1h0m0s", "")
+	f(otlptest.Status(14, "your s3cret-token", "nonsense"), "again", "[redacted]")
+	f(otlptest.Status(16, "", ""), "again", "credentials")
+	f(otlptest.Status(12, "", ""), "again", "nobody takes logs there")
 	f(sinktest.Answer{Status: 503, Body: "proxy"}, "again", "proxy")
 	f(sinktest.Answer{Status: 200, Body: "hello"}, "again", "no answer of a gRPC server")
-	trailing := ok(frame(""))
+	trailing := ok(otlptest.Frame(""))
 	trailing.Trailer = map[string]string{"Grpc-Status": "14", "Grpc-Message": "late"}
 	f(trailing, "again", "late")
 
 	// A destination that speaks no HTTP/2 at all.
-	server := sinktest.StartServer(t, overHTTP, nil)
+	server := sinktest.StartServer(t, otlptest.HTTP, nil)
 	defer server.Close()
 	if err := newSink(t, Options{URL: server.URL(), Protocol: GRPC}).Send(t.Context(), sinktest.Request(1)); outcome(err) != "again" {
 		t.Errorf("with a server of HTTP/1: %v", err)
@@ -362,7 +178,7 @@ func TestRecords(t *testing.T) {
 	if err := s.encode(req); err != nil {
 		t.Fatal(err)
 	}
-	data, err := decode(req.Body)
+	data, err := otlptest.Decode(req.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -417,7 +233,7 @@ func TestDerivedRecords(t *testing.T) {
 	if err := s.encode(req); err != nil {
 		t.Fatal(err)
 	}
-	data, err := decode(req.Body)
+	data, err := otlptest.Decode(req.Body)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -510,7 +326,7 @@ func TestEncodingAllocatesNothing(t *testing.T) {
 
 // Whatever a destination answers, reading it ends.
 func FuzzAnswers(f *testing.F) {
-	f.Add([]byte(response(3, "x")), retryDetails(time.Second))
+	f.Add([]byte(otlptest.Response(3, "x")), otlptest.RetryDetails(time.Second))
 	f.Add([]byte{0xff, 0x01}, "====")
 	f.Fuzz(func(t *testing.T, body []byte, details string) {
 		if p, err := parseResponse(body); err != nil && err != errMalformed {

@@ -12,8 +12,8 @@ import (
 	"log_capturer/internal/record"
 )
 
-// Names are the names of a document's members.
-type Names struct{ Time, Line, Source, Stream string }
+// Names are the names of a document's members. ID may be empty.
+type Names struct{ Time, Line, Source, Stream, ID string }
 
 // PlainNames are those of jsondoc.DefaultFields, with the time and the line as
 // most sinks name them.
@@ -47,7 +47,7 @@ func (n Names) Document(text []byte) (Line, error) {
 			return Line{}, fmt.Errorf("member %q is %v", name, v)
 		}
 	}
-	for _, name := range []string{n.Time, n.Line, n.Source, n.Stream} {
+	for _, name := range []string{n.Time, n.Line, n.Source, n.Stream, n.ID} {
 		if _, ok := texts[name]; name != "" && !ok {
 			return Line{}, fmt.Errorf("no member %q: %s", name, text)
 		}
@@ -59,6 +59,9 @@ func (n Names) Document(text []byte) (Line, error) {
 		}
 	}
 	line := Line{Source: texts[n.Source], Text: texts[n.Line]}
+	if n.ID != "" {
+		line.ID = texts[n.ID]
+	}
 	if exact, ok := texts[n.Line+"_base64"]; ok {
 		content, err := base64.StdEncoding.DecodeString(exact)
 		if err != nil {

@@ -28,6 +28,9 @@ type Line struct {
 	Source string
 	Stream record.Stream
 	Text   string
+	// ID is the identity that it came with, where the protocol has one and it was
+	// asked for.
+	ID string
 }
 
 // Kind is what goes wrong with a request.

@@ -7,13 +7,14 @@ import (
 
 	"log_capturer/internal/httpclient"
 	"log_capturer/internal/sinks/sinktest"
+	"log_capturer/internal/sinks/splunk/splunktest"
 )
 
 // A check sends no event, and says what HEC's own words mean.
 func TestCheck(t *testing.T) {
-	f := func(c *collector, o Options, want string) {
+	f := func(c *splunktest.Collector, o Options, want string) {
 		t.Helper()
-		server := c.start(t, nil)
+		server := c.Start(t, nil)
 		defer server.Close()
 		server.SetToken("right")
 		if o.URL == "" {
@@ -31,18 +32,18 @@ func TestCheck(t *testing.T) {
 			t.Errorf("violations %q, lines %v", v, server.Lines())
 		}
 	}
-	f(&collector{}, Options{}, "")
-	f(&collector{raw: true}, Options{Endpoint: Raw}, "")
-	f(&collector{acknowledges: true}, Options{Acknowledge: true}, "")
-	f(&collector{}, Options{Acknowledge: true}, "indexer acknowledgement is off for the token")
-	f(&collector{}, Options{Client: httpclient.Options{BearerToken: "wrong"}}, "Splunk does not know the token")
+	f(&splunktest.Collector{}, Options{}, "")
+	f(&splunktest.Collector{Raw: true}, Options{Endpoint: Raw}, "")
+	f(&splunktest.Collector{Acknowledges: true}, Options{Acknowledge: true}, "")
+	f(&splunktest.Collector{}, Options{Acknowledge: true}, "indexer acknowledgement is off for the token")
+	f(&splunktest.Collector{}, Options{Client: httpclient.Options{BearerToken: "wrong"}}, "Splunk does not know the token")
 	answers := func(status int, body, want string) {
 		t.Helper()
 		server := sinktest.StartServer(t, sinktest.Protocol{Serve: func(*sinktest.HTTPRequest) sinktest.Answer {
 			return sinktest.Answer{Status: status, Body: body}
 		}}, nil)
 		defer server.Close()
-		f(&collector{}, Options{URL: server.URL()}, want)
+		f(&splunktest.Collector{}, Options{URL: server.URL()}, want)
 	}
 	answers(403, `{"text":"Token disabled","code":1}`, "enable it in Splunk")
 	answers(503, `{"text":"Server is busy","code":9}`, "503")

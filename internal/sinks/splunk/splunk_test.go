@@ -1,15 +1,10 @@
 package splunk
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
-	"encoding/base64"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -20,184 +15,10 @@ import (
 	"log_capturer/internal/httpclient"
 	"log_capturer/internal/record"
 	"log_capturer/internal/sinks/sinktest"
+	"log_capturer/internal/sinks/splunk/splunktest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// collector is a strict HEC, written from Splunk's documentation. Acknowledged,
-// a request is stored when its acknowledgement is asked for the second time.
-type collector struct {
-	raw, acknowledges bool
-	// forgets says whether the indexer is restarted after the n-th request, from
-	// 0, which is then neither stored nor acknowledged.
-	forgets func(n int) bool
-
-	channel string
-	acks    []pending
-}
-
-type pending struct {
-	store     []sinktest.Line
-	polls     int
-	forgotten bool
-}
-
-// event is one event, with all members that there are.
-type event struct {
-	Time       json.Number       `json:"time"`
-	Host       string            `json:"host"`
-	Source     string            `json:"source"`
-	SourceType string            `json:"sourcetype"`
-	Index      string            `json:"index"`
-	Event      *string           `json:"event"`
-	Fields     map[string]string `json:"fields"`
-}
-
-func streamOf(name string) (record.Stream, error) {
-	switch name {
-	case "stdout":
-		return record.Stdout, nil
-	case "stderr":
-		return record.Stderr, nil
-	}
-	return 0, fmt.Errorf("stream %q", name)
-}
-
-// events reads the body of the event endpoint.
-func events(body []byte) ([]sinktest.Line, error) {
-	var lines []sinktest.Line
-	decoder := json.NewDecoder(bytes.NewReader(body))
-	decoder.DisallowUnknownFields()
-	for {
-		var e event
-		if err := decoder.Decode(&e); errors.Is(err, io.EOF) {
-			return lines, nil
-		} else if err != nil {
-			return nil, err
-		}
-		stream, err := streamOf(e.Fields["stream"])
-		if err != nil || e.Event == nil || *e.Event == "" || strings.ContainsAny(e.Time.String(), "eE") || e.Host == "" || e.SourceType == "" {
-			return nil, fmt.Errorf("event %+v: %w", e, err)
-		}
-		line := sinktest.Line{Source: e.Source, Stream: stream, Text: *e.Event}
-		if exact, ok := e.Fields["line_base64"]; ok {
-			content, err := base64.StdEncoding.DecodeString(exact)
-			if err != nil {
-				return nil, err
-			}
-			line.Text = string(content)
-		}
-		lines = append(lines, line)
-	}
-}
-
-// lines reads the body of the raw endpoint.
-func lines(r *sinktest.HTTPRequest) ([]sinktest.Line, error) {
-	q := r.URL.Query()
-	stream, err := streamOf(q.Get("sourcetype"))
-	if err != nil || q.Get("host") == "" || q.Get("source") == "" {
-		return nil, fmt.Errorf("metadata %v: %w", q, err)
-	}
-	var all []sinktest.Line
-	for text := range strings.Lines(string(r.Body)) {
-		text, ok := strings.CutSuffix(text, "\n")
-		if !ok {
-			return nil, errors.New("no newline at the end")
-		}
-		all = append(all, sinktest.Line{Source: q.Get("source"), Stream: stream, Text: text})
-	}
-	return all, nil
-}
-
-func hec(status int, text string, code int, more string) sinktest.Answer {
-	return sinktest.Answer{Status: status, Body: fmt.Sprintf(`{"text":%q,"code":%d%s}`, text, code, more)}
-}
-
-func (c *collector) serve(r *sinktest.HTTPRequest) sinktest.Answer {
-	wrong := func(format string, args ...any) sinktest.Answer {
-		return sinktest.Answer{Violation: fmt.Sprintf(format, args...)}
-	}
-	path := "/services/collector/event"
-	if c.raw {
-		path = "/services/collector/raw"
-	}
-	channel := r.Header.Get("X-Splunk-Request-Channel")
-	if r.Method != http.MethodPost || r.URL.Path != path || !validChannel(channel) {
-		return wrong("%s %s, channel %q", r.Method, r.URL, channel)
-	}
-	if c.channel = channel; len(r.Body) == 0 {
-		return hec(400, "No data", 5, "")
-	}
-	read := func() ([]sinktest.Line, error) { return events(r.Body) }
-	if c.raw {
-		read = func() ([]sinktest.Line, error) { return lines(r) }
-	}
-	store, err := read()
-	if err != nil {
-		return wrong("%v", err)
-	}
-	for i, l := range store {
-		if r.Refuse(l.Text) {
-			// The events before it are kept, as Splunk seems to do.
-			a := hec(400, "Invalid data format", 6, fmt.Sprintf(`,"invalid-event-number":%d`, i))
-			a.Store = store[:i]
-			return a
-		}
-	}
-	if !c.acknowledges {
-		a := hec(200, "Success", 0, "")
-		a.Store = store
-		return a
-	}
-	n := len(c.acks)
-	c.acks = append(c.acks, pending{store: store, forgotten: c.forgets != nil && c.forgets(n)})
-	return hec(200, "Success", 0, fmt.Sprintf(`,"ackId":%d`, n))
-}
-
-// poll answers a question for acknowledgements.
-func (c *collector) poll(r *sinktest.HTTPRequest) (sinktest.Answer, bool) {
-	if r.URL.Path != "/services/collector/ack" {
-		return sinktest.Answer{}, false
-	}
-	var asked struct{ Acks []int }
-	if err := json.Unmarshal(r.Body, &asked); err != nil || len(asked.Acks) != 1 || r.URL.Query().Get("channel") != c.channel {
-		return sinktest.Answer{Violation: fmt.Sprintf("poll %s %s: %v", r.URL, r.Body, err)}, true
-	}
-	id := asked.Acks[0]
-	if !c.acknowledges {
-		return hec(400, "ACK is disabled", 14, ""), true
-	}
-	if id >= len(c.acks) {
-		return sinktest.Answer{Body: fmt.Sprintf(`{"acks":{"%d":false}}`, id)}, true
-	}
-	p := &c.acks[id]
-	p.polls++
-	done := p.polls == 2 && !p.forgotten
-	a := sinktest.Answer{Body: fmt.Sprintf(`{"acks":{"%d":%t}}`, id, done)}
-	if done {
-		a.Store = p.store
-	}
-	return a, true
-}
-
-func (c *collector) start(t *testing.T, config *tls.Config) *sinktest.Server {
-	t.Helper()
-	return sinktest.StartServer(t, sinktest.Protocol{
-		Serve: c.serve, Other: c.poll,
-		Busy: func(f sinktest.Fault) sinktest.Answer {
-			a := hec(503, "Server is busy", 9, "")
-			if f.RetryAfter > 0 {
-				a.Header = map[string]string{"Retry-After": fmt.Sprint(f.RetryAfter.Seconds())}
-			}
-			return a
-		},
-		TooLarge:   func() sinktest.Answer { return sinktest.Answer{Status: http.StatusRequestEntityTooLarge} },
-		Authorized: func(r *http.Request, token string) bool { return r.Header.Get("Authorization") == "Splunk "+token },
-		Unauthorized: func() sinktest.Answer {
-			return hec(403, "Invalid token", 4, "")
-		},
-	}, config)
-}
 
 func newSink(t testing.TB, o Options) *Sink {
 	t.Helper()
@@ -221,7 +42,7 @@ func TestSuite(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			sinktest.Run(t, sinktest.Harness{
 				Start: func(t *testing.T, config *tls.Config) sinktest.Target {
-					return (&collector{raw: o.Endpoint == Raw, acknowledges: o.Acknowledge}).start(t, config)
+					return (&splunktest.Collector{Raw: o.Endpoint == Raw, Acknowledges: o.Acknowledge}).Start(t, config)
 				},
 				New: func(t *testing.T, to sinktest.Target, c sinktest.Connect) delivery.Sink {
 					o := o
@@ -244,8 +65,8 @@ func TestSuite(t *testing.T) {
 // A request that an indexer forgot is never acknowledged: it is sent again when
 // the attempt has ended, and is taken when that one is acknowledged.
 func TestForgottenAcknowledgement(t *testing.T) {
-	c := &collector{acknowledges: true, forgets: func(n int) bool { return n == 0 }}
-	server := c.start(t, nil)
+	c := &splunktest.Collector{Acknowledges: true, Forgets: func(n int) bool { return n == 0 }}
+	server := c.Start(t, nil)
 	defer server.Close()
 	s := newSink(t, Options{URL: server.URL(), Acknowledge: true})
 	req := sinktest.Request(5)
@@ -280,7 +101,7 @@ func TestEveryCode(t *testing.T) {
 		t.Helper()
 		tested[code] = true
 		server := sinktest.StartServer(t, sinktest.Protocol{Serve: func(*sinktest.HTTPRequest) sinktest.Answer {
-			return hec(status, "some text", code, "")
+			return splunktest.Answer(status, "some text", code, "")
 		}}, nil)
 		defer server.Close()
 		err := newSink(t, Options{URL: server.URL()}).Send(t.Context(), sinktest.Request(2))

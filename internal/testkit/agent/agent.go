@@ -107,6 +107,9 @@ func New(t testing.TB, o Options) *Agent {
 
 func (a *Agent) cleanUp() {
 	if a.Running() {
+		if a.t.Failed() {
+			a.t.Logf("what the agent is at:\n%s", a.state())
+		}
 		if exit := a.Terminate(stopTimeout); exit.Code != 0 {
 			a.t.Errorf("agent ended with status %d at the end of the test", exit.Code)
 		}

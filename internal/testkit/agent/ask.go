@@ -3,9 +3,13 @@ package agent
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
+	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -130,4 +134,48 @@ func (a *Agent) FDs(t testing.TB) int {
 		t.Fatalf("count file descriptors of the agent: %v", err)
 	}
 	return len(entries)
+}
+
+// state returns what a running agent says of itself, for those who look into a
+// test that failed: its containers, its counts that are not zero, and its
+// goroutines.
+func (a *Agent) state() string {
+	var all strings.Builder
+	for _, url := range []string{
+		a.API + "/health", a.API + "/api/v1/containers", a.Metrics + "/metrics", a.Pprof + "/debug/pprof/goroutine?debug=1",
+	} {
+		fmt.Fprintf(&all, "%s\n", url)
+		resp, err := client.Get(url)
+		if err != nil {
+			fmt.Fprintln(&all, err)
+			continue
+		}
+		text, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		for line := range strings.Lines(string(text)) {
+			if !strings.HasPrefix(line, "# ") && !strings.HasSuffix(line, " 0\n") && !strings.HasPrefix(line, "go_") && !strings.Contains(line, "_bucket{") {
+				all.WriteString(line)
+			}
+		}
+		if err != nil {
+			fmt.Fprintln(&all, err)
+		}
+	}
+	return all.String()
+}
+
+// Command runs a command of the program that asks the agent, and returns what it
+// printed and its exit status.
+func (a *Agent) Command(args ...string) (output string, status int) {
+	a.t.Helper()
+	path, err := binary()
+	if err != nil {
+		a.t.Fatal(err)
+	}
+	cmd := exec.Command(path, append(args, "--api", a.API)...)
+	text, err := cmd.CombinedOutput()
+	if _, exited := errors.AsType[*exec.ExitError](err); err != nil && !exited {
+		a.t.Fatalf("run %q: %v", args, err)
+	}
+	return string(text), cmd.ProcessState.ExitCode()
 }

@@ -133,11 +133,13 @@ func write(ctx context.Context, o options) error {
 		}
 		run = numbered.RunOf(run, counter.Start())
 	}
+	// A writer of thousands of lines a second sleeps a hundred times.
+	burst := max(1, uint64(o.rate)/100)
 	begin := time.Now()
 	var written [record.NumStreams]uint64
 	var buf []byte
 	for n := uint64(1); (o.lines == 0 || n <= o.lines) && ctx.Err() == nil; n++ {
-		if o.rate > 0 && !waitUntil(ctx, begin.Add(time.Duration(float64(n-1)/o.rate*float64(time.Second)))) {
+		if o.rate > 0 && (n-1)%burst == 0 && !waitUntil(ctx, begin.Add(time.Duration(float64(n-1)/o.rate*float64(time.Second)))) {
 			break
 		}
 		for _, s := range streams {

@@ -1,4 +1,5 @@
-package kafka
+// Package kafkatest has a Kafka cluster for tests: kfake, with faults.
+package kafkatest
 
 import (
 	"context"
@@ -19,20 +20,23 @@ import (
 )
 
 const (
-	testTopic  = "logs.shop"
+	// Topic is the topic that there is.
+	Topic = "logs.shop"
+	// User may have a password, of SetToken.
+	User       = "agent"
 	partitions = 3
-	agentUser  = "agent"
 )
 
-var names = sinktest.PlainNames
-
-// cluster is kfake as the suite wants a destination: brokers that want a login,
+// Cluster is kfake as the suite wants a destination: brokers that want a login,
 // with connections that can be cut.
-type cluster struct {
+type Cluster struct {
 	*kfake.Cluster
+	// Names are those of the documents, sinktest.PlainNames at first.
+	Names sinktest.Names
 	t     testing.TB
 	tls   *tls.Config
-	topic string
+	// Topic is the one whose messages are read.
+	Topic string
 
 	mu       sync.Mutex
 	conns    map[net.Conn]bool
@@ -46,11 +50,13 @@ type cluster struct {
 	kept     []sinktest.Line // what a closed cluster held
 }
 
-func startCluster(t testing.TB, config *tls.Config, brokers int) *cluster {
+// Start starts a cluster. It wants the login admin with the password admin, or that of
+// User.
+func Start(t testing.TB, config *tls.Config, brokers int) *Cluster {
 	t.Helper()
-	c := &cluster{t: t, tls: config, topic: testTopic, conns: map[net.Conn]bool{}}
+	c := &Cluster{t: t, tls: config, Topic: Topic, Names: sinktest.PlainNames, conns: map[net.Conn]bool{}}
 	options := []kfake.Opt{
-		kfake.NumBrokers(brokers), kfake.SeedTopics(partitions, testTopic), kfake.EnableSASL(),
+		kfake.NumBrokers(brokers), kfake.SeedTopics(partitions, Topic), kfake.EnableSASL(),
 		kfake.Superuser("SCRAM-SHA-256", "admin", "admin"), kfake.Superuser("SCRAM-SHA-512", "admin", "admin"), kfake.Superuser("PLAIN", "admin", "admin"),
 		kfake.ListenFn(c.listen),
 	}
@@ -70,14 +76,14 @@ func startCluster(t testing.TB, config *tls.Config, brokers int) *cluster {
 }
 
 // listen makes a broker's listener, whose connections are known.
-func (c *cluster) listen(network, address string) (net.Listener, error) {
+func (c *Cluster) listen(network, address string) (net.Listener, error) {
 	l, err := net.Listen(network, address)
 	return &listener{l, c}, err
 }
 
 type listener struct {
 	net.Listener
-	cluster *cluster
+	cluster *Cluster
 }
 
 func (l *listener) Accept() (net.Conn, error) {
@@ -94,7 +100,7 @@ func (l *listener) Accept() (net.Conn, error) {
 
 type connection struct {
 	net.Conn
-	cluster *cluster
+	cluster *Cluster
 }
 
 // Write loses what it is given, when that is the answer to be lost.
@@ -118,7 +124,7 @@ func (c *connection) Close() error {
 }
 
 // cut closes all connections.
-func (c *cluster) cut() {
+func (c *Cluster) cut() {
 	c.mu.Lock()
 	var conns []net.Conn
 	for conn := range c.conns {
@@ -132,7 +138,7 @@ func (c *cluster) cut() {
 
 // produce decides what becomes of a produce request: it returns an answer, or
 // none, and whether that is all.
-func (c *cluster) produce(req *kmsg.ProduceRequest) (res kmsg.Response, handled bool) {
+func (c *Cluster) produce(req *kmsg.ProduceRequest) (res kmsg.Response, handled bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.requests++
@@ -157,7 +163,7 @@ func (c *cluster) produce(req *kmsg.ProduceRequest) (res kmsg.Response, handled 
 }
 
 // refuses reports whether a batch of the request holds a line that is refused.
-func (c *cluster) refuses(req *kmsg.ProduceRequest) bool {
+func (c *Cluster) refuses(req *kmsg.ProduceRequest) bool {
 	for _, t := range req.Topics {
 		for _, p := range t.Partitions {
 			var batch kmsg.RecordBatch
@@ -174,7 +180,7 @@ func (c *cluster) refuses(req *kmsg.ProduceRequest) bool {
 					return false
 				}
 				rest = rest[n+length:]
-				if line, err := names.Document(r.Value); err != nil || c.refuse(line.Text) {
+				if line, err := c.Names.Document(r.Value); err != nil || c.refuse(line.Text) {
 					return true
 				}
 			}
@@ -213,7 +219,7 @@ func answer(req *kmsg.ProduceRequest, code int16) kmsg.Response {
 }
 
 // client returns a client of the test's own.
-func (c *cluster) client(opts ...kgo.Opt) *kgo.Client {
+func (c *Cluster) client(opts ...kgo.Opt) *kgo.Client {
 	c.t.Helper()
 	opts = append(opts, kgo.SeedBrokers(c.ListenAddrs()...), kgo.SASL(scram.Auth{User: "admin", Pass: "admin"}.AsSha256Mechanism()))
 	if c.tls != nil {
@@ -226,17 +232,17 @@ func (c *cluster) client(opts ...kgo.Opt) *kgo.Client {
 	return client
 }
 
-// read returns all messages of the topic, in the order of each partition.
-func (c *cluster) read() []*kgo.Record {
+// Read returns all messages of the topic, in the order of each partition.
+func (c *Cluster) Read() []*kgo.Record {
 	c.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), sinktest.Patience)
 	defer cancel()
-	client := c.client(kgo.ConsumeTopics(c.topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	client := c.client(kgo.ConsumeTopics(c.Topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	defer client.Close()
 	ends := kmsg.NewPtrListOffsetsRequest()
 	ends.ReplicaID = -1
 	rt := kmsg.NewListOffsetsRequestTopic()
-	rt.Topic = c.topic
+	rt.Topic = c.Topic
 	for p := range int32(partitions) {
 		rp := kmsg.NewListOffsetsRequestTopicPartition()
 		rp.Partition, rp.Timestamp = p, -1
@@ -265,7 +271,8 @@ func (c *cluster) read() []*kgo.Record {
 	return records
 }
 
-func (c *cluster) Lines() []sinktest.Line {
+// Lines implements sinktest.Target.
+func (c *Cluster) Lines() []sinktest.Line {
 	c.mu.Lock()
 	closed := c.closed
 	c.mu.Unlock()
@@ -273,8 +280,8 @@ func (c *cluster) Lines() []sinktest.Line {
 		return c.kept
 	}
 	var lines []sinktest.Line
-	for _, r := range c.read() {
-		line, err := names.Document(r.Value)
+	for _, r := range c.Read() {
+		line, err := c.Names.Document(r.Value)
 		if err != nil {
 			c.t.Error(err)
 		}
@@ -283,35 +290,53 @@ func (c *cluster) Lines() []sinktest.Line {
 	return lines
 }
 
-func (c *cluster) Violations() []string { return nil }
+// Violations implements sinktest.Target.
+func (c *Cluster) Violations() []string { return nil }
 
-func (c *cluster) Requests() int {
+// Limit returns the largest request that it takes.
+func (c *Cluster) Limit() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.limit
+}
+
+// Secured reports whether it speaks TLS.
+func (c *Cluster) Secured() bool { return c.tls != nil }
+
+// Requests implements sinktest.Target.
+func (c *Cluster) Requests() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.requests
 }
 
-func (c *cluster) Connections() int {
+// Connections implements sinktest.Target.
+func (c *Cluster) Connections() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return len(c.conns)
 }
 
-func (c *cluster) set(f func()) {
+func (c *Cluster) set(f func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f()
 }
 
-func (c *cluster) SetFault(fault func(int) sinktest.Fault) {
+// SetFault implements sinktest.Target.
+func (c *Cluster) SetFault(fault func(int) sinktest.Fault) {
 	c.set(func() { c.fault, c.faulted = fault, 0 })
 }
-func (c *cluster) SetRefuse(refuse func(string) bool) { c.set(func() { c.refuse = refuse }) }
-func (c *cluster) SetLimit(n int)                     { c.set(func() { c.limit = n }) }
 
-// SetToken sets the password of the agent's user. Kafka asks for it when a
+// SetRefuse implements sinktest.Target.
+func (c *Cluster) SetRefuse(refuse func(string) bool) { c.set(func() { c.refuse = refuse }) }
+
+// SetLimit implements sinktest.Target.
+func (c *Cluster) SetLimit(n int) { c.set(func() { c.limit = n }) }
+
+// SetToken implements sinktest.Target: it sets the password of the agent's user. Kafka asks for it when a
 // connection is made, so all are cut.
-func (c *cluster) SetToken(token string) {
+func (c *Cluster) SetToken(token string) {
 	c.t.Helper()
 	const iterations = 4096
 	salt := []byte("some salt")
@@ -321,7 +346,7 @@ func (c *cluster) SetToken(token string) {
 	}
 	req := kmsg.NewPtrAlterUserSCRAMCredentialsRequest()
 	up := kmsg.NewAlterUserSCRAMCredentialsRequestUpsertion()
-	up.Name, up.Mechanism, up.Iterations, up.Salt, up.SaltedPassword = agentUser, 1, iterations, salt, salted
+	up.Name, up.Mechanism, up.Iterations, up.Salt, up.SaltedPassword = User, 1, iterations, salt, salted
 	req.Upsertions = append(req.Upsertions, up)
 	client := c.client()
 	defer client.Close()
@@ -334,7 +359,8 @@ func (c *cluster) SetToken(token string) {
 	c.cut()
 }
 
-func (c *cluster) Close() {
+// Close implements sinktest.Target.
+func (c *Cluster) Close() {
 	c.mu.Lock()
 	closed := c.closed
 	c.closed = true
@@ -342,13 +368,4 @@ func (c *cluster) Close() {
 	if !closed {
 		c.Cluster.Close()
 	}
-}
-
-// all returns the lines of both streams of messages whose order does not matter.
-func all(lines []sinktest.Line) map[string]int {
-	count := map[string]int{}
-	for _, l := range lines {
-		count[l.Source+" "+l.Stream.String()+" "+l.Text]++
-	}
-	return count
 }
