@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -119,10 +120,30 @@ func (s *timeStage) parse(text string, captured int64) (time.Time, bool) {
 			layout = named
 		}
 		if t, err := time.ParseInLocation(layout, text, s.zone); err == nil {
-			return t, true
+			return s.withYear(t, layout, captured), true
 		}
 	}
 	return time.Time{}, false
+}
+
+// withYear gives a time whose layout has no year the one in which it is nearest
+// to the capture.
+func (s *timeStage) withYear(t time.Time, layout string, captured int64) time.Time {
+	if t.Year() != 0 || strings.Contains(layout, "06") {
+		return t
+	}
+	near, best := time.Duration(math.MaxInt64), t
+	at := time.Unix(0, captured)
+	for year := at.In(s.zone).Year() - 1; year <= at.In(s.zone).Year()+1; year++ {
+		dated := time.Date(year, t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), t.Nanosecond(), t.Location())
+		if dated.Day() != t.Day() {
+			continue // the 29th of February
+		}
+		if distance := dated.Sub(at).Abs(); distance < near {
+			near, best = distance, dated
+		}
+	}
+	return best
 }
 
 // unixTime reads a number of units since 1970, exact to the nanosecond.
