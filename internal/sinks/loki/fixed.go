@@ -74,7 +74,7 @@ type namedTemplate struct {
 
 func newShape(o Options) (*shape, error) {
 	s := &shape{encoding: o.Encoding, omitMetadata: o.OmitMetadata}
-	if len(o.Labels) == 0 {
+	if len(o.Labels)+len(o.RecordLabels) == 0 {
 		return nil, errors.New("labels is empty: a Loki stream needs at least one label")
 	}
 	var err error
