@@ -2,7 +2,6 @@ package pipeline
 
 import (
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -120,30 +119,32 @@ func (s *timeStage) parse(text string, captured int64) (time.Time, bool) {
 			layout = named
 		}
 		if t, err := time.ParseInLocation(layout, text, s.zone); err == nil {
-			return s.withYear(t, layout, captured), true
+			if t.Year() == 0 && !strings.Contains(layout, "06") {
+				t = withYear(t, time.Unix(0, captured))
+			}
+			return t, true
 		}
 	}
 	return time.Time{}, false
 }
 
-// withYear gives a time whose layout has no year the one in which it is nearest
-// to the capture.
-func (s *timeStage) withYear(t time.Time, layout string, captured int64) time.Time {
-	if t.Year() != 0 || strings.Contains(layout, "06") {
-		return t
-	}
-	near, best := time.Duration(math.MaxInt64), t
-	at := time.Unix(0, captured)
-	for year := at.In(s.zone).Year() - 1; year <= at.In(s.zone).Year()+1; year++ {
+// maxAhead is how far after its capture a time without a year may be. Clocks
+// differ, and zones are given wrongly; what is further ahead is of the year
+// before.
+const maxAhead = 32 * 24 * time.Hour
+
+// withYear gives a time without a year the last one in which it is not much after
+// the capture.
+func withYear(t, captured time.Time) time.Time {
+	const leap = 8 // there is a 29th of February in any so many years
+	year := captured.In(t.Location()).Year() + 1
+	for ; year > captured.Year()-leap; year-- {
 		dated := time.Date(year, t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), t.Nanosecond(), t.Location())
-		if dated.Day() != t.Day() {
-			continue // the 29th of February
-		}
-		if distance := dated.Sub(at).Abs(); distance < near {
-			near, best = distance, dated
+		if dated.Day() == t.Day() && dated.Sub(captured) <= maxAhead {
+			return dated
 		}
 	}
-	return best
+	return t
 }
 
 // unixTime reads a number of units since 1970, exact to the nanosecond.

@@ -39,7 +39,9 @@ func (c *converter) client(n node, i, of int) yaml.MapSlice {
 		sink = append(sink, item("record_labels", slices.Sorted(maps.Keys(c.labelNames))))
 	}
 	sink = append(sink, item("structured_metadata", yaml.MapSlice{}))
-	put("tenant", template(n.get("tenant_id").text()))
+	if tenant := n.get("tenant_id").text(); tenant != "" {
+		sink = append(sink, item("tenant", template(tenant)))
+	}
 	if auth := n.get("basic_auth"); auth.exists() {
 		section := yaml.MapSlice{}
 		for _, key := range []string{"username", "password", "password_file"} {

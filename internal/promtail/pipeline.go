@@ -182,6 +182,9 @@ func (p *pipeline) allStages(list node) {
 	p.end()
 }
 
+// maxStages bounds the stages of a file, which aliases can make many of a few.
+const maxStages = 10_000
+
 // stages converts a list of stages.
 func (p *pipeline) stages(list node) {
 	for _, s := range list.list() {
@@ -189,6 +192,10 @@ func (p *pipeline) stages(list node) {
 		if len(entries) == 0 {
 			p.note(s, "is no stage")
 			continue
+		}
+		if p.count++; p.count > maxStages {
+			p.note(s, "is not carried over: there are more than %d stages", maxStages)
+			return
 		}
 		for _, e := range entries[1:] {
 			p.note(e.value, "is not carried over: a stage is one key alone")

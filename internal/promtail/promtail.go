@@ -64,6 +64,8 @@ type converter struct {
 	pipelineNames map[string]bool
 	// labelNames are the labels that pipelines set.
 	labelNames map[string]bool
+	// count is the number of stages so far.
+	count int
 }
 
 // note says something about a place.

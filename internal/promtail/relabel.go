@@ -70,23 +70,28 @@ func containerLabel(key string) (expression string, guessed bool) {
 			return "(get(container_labels, " + quote(prefix+rest) + `) ?? "")`, false
 		}
 	}
-	candidates := []string{""}
+	stands := []string{".", "_", "-"}
 	count := strings.Count(key, "_")
-	for _, c := range key {
-		var next []string
-		for _, prefix := range candidates {
-			if c != '_' {
-				next = append(next, prefix+string(c))
-				continue
-			}
-			for _, stand := range "._-" {
-				if count > maxPlaces && strings.ContainsAny(prefix, "._-") && !strings.ContainsRune(prefix, stand) {
-					continue // all of them are the same then
-				}
-				next = append(next, prefix+string(stand))
-			}
+	var candidates []string
+	switch {
+	case count == 0:
+		candidates = []string{key}
+	case count > maxPlaces:
+		for _, stand := range stands {
+			candidates = append(candidates, strings.ReplaceAll(key, "_", stand))
 		}
-		candidates = next
+	default:
+		parts := strings.Split(key, "_")
+		candidates = parts[:1]
+		for _, part := range parts[1:] {
+			var next []string
+			for _, prefix := range candidates {
+				for _, stand := range stands {
+					next = append(next, prefix+stand+part)
+				}
+			}
+			candidates = next
+		}
 	}
 	var parts []string
 	for _, c := range candidates {
@@ -353,6 +358,9 @@ func (p *pipeline) target(n node) (string, bool) {
 	return "", false
 }
 
+// maxExpression is the longest expression that others are put together from.
+const maxExpression = 4096
+
 // setLabel sets the label that a rule is for, on a condition. One that begins
 // with two underscores is for other rules alone.
 func (p *pipeline) setLabel(n node, condition, expression string) {
@@ -372,6 +380,13 @@ func (p *pipeline) setLabel(n node, condition, expression string) {
 		}
 		p.defined[target] = condition + " ? (" + expression + ") : (" + before + ")"
 		expression = condition + " ? (" + expression + ") : nil"
+	}
+	if len(p.defined[target]) > maxExpression {
+		delete(p.defined, target)
+		if strings.HasPrefix(target, "__") {
+			p.note(n, "is not carried over: it is made of too many other rules")
+			return
+		}
 	}
 	if strings.HasPrefix(target, "__") || expression == `""` && !p.labels[target] {
 		return

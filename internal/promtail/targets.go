@@ -34,7 +34,9 @@ func (c *converter) jobs(list []node) {
 		known := false
 		if configs := n.get("docker_sd_configs"); configs.exists() {
 			known, c.docker = true, true
-			docker = append(docker, c.dockerJob(n, configs))
+			if j, ok := c.dockerJob(n, configs); ok {
+				docker = append(docker, j)
+			}
 		}
 		if configs := n.get("kubernetes_sd_configs"); configs.exists() {
 			known = true
@@ -134,18 +136,20 @@ func (c *converter) finish(p *pipeline, jobName string, selection yaml.MapSlice,
 // plainGlob is a part of a name in which no character of expressions is one.
 var plainGlob = regexp.MustCompile(`^[A-Za-z0-9_./-]+$`)
 
-// dockerJob finds out which containers a job takes.
-func (c *converter) dockerJob(n, configs node) job {
-	j := job{node: n, bounded: true}
+// dockerJob finds out which containers a job takes, and false where these are
+// none of the engine's.
+func (c *converter) dockerJob(n, configs node) (j job, ok bool) {
+	j = job{node: n, bounded: true}
 	var names, labels []any
 	for _, config := range configs.list() {
 		if host := config.get("host").text(); host != "" {
 			if c.host != "" && host != c.host {
 				c.note(config.get("host"), "is not carried over: an agent reads the containers of one engine, and it is that at %s; run one agent on each machine", c.host)
-			} else {
-				c.host = host
+				continue
 			}
+			c.host = host
 		}
+		ok = true
 		of, ls, condition, simple := c.filters(config.get("filters"))
 		names, labels = append(names, of...), append(labels, ls...)
 		if condition == "" {
@@ -165,14 +169,17 @@ func (c *converter) dockerJob(n, configs node) job {
 	if !j.bounded {
 		j.condition = ""
 	}
+	if !ok {
+		return j, false
+	}
 	if len(j.selection) > 0 {
 		c.names, c.containerLabels = append(c.names, names...), append(c.containerLabels, labels...)
-		return j
+		return j, ok
 	}
 	j.selection = yaml.MapSlice{item("names", []any{"*"})}
 	j.filtered = j.condition != ""
 	c.unbounded = true
-	return j
+	return j, ok
 }
 
 func selectionOf(names, labels []any) yaml.MapSlice {
@@ -472,7 +479,11 @@ func overlap(a, b string) bool {
 // paths returns the patterns of files that one of Promtail stands for.
 func (c *converter) paths(n node, text string) []any {
 	var list []any
-	for _, pattern := range braces(strings.TrimSpace(text)) {
+	all := braces(strings.TrimSpace(text))
+	if len(all) == maxPatterns {
+		c.note(n, "stands for very many patterns: more than %d are left out", maxPatterns)
+	}
+	for _, pattern := range all {
 		switch {
 		case !strings.HasPrefix(pattern, "/") && !strings.HasPrefix(pattern, dollar):
 			c.note(n, "is not carried over: %q is no absolute path", pattern)
@@ -494,6 +505,9 @@ func (c *converter) paths(n node, text string) []any {
 
 var compressed = regexp.MustCompile(`\.(?:gz|zst|bz2|xz|lz4|zip)$`)
 
+// maxPatterns is how many patterns one may stand for.
+const maxPatterns = 64
+
 // braces returns the patterns that one with {a,b} in it stands for.
 func braces(pattern string) []string {
 	for from := 0; ; {
@@ -512,9 +526,12 @@ func braces(pattern string) []string {
 		}
 		var list []string
 		for _, alternative := range strings.Split(pattern[open+1:open+end], ",") {
+			if len(list) >= maxPatterns {
+				break
+			}
 			list = append(list, braces(pattern[:open]+alternative+pattern[open+end+1:])...)
 		}
-		return list
+		return list[:min(len(list), maxPatterns)]
 	}
 }
 

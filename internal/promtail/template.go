@@ -86,7 +86,11 @@ func (t *templating) list(list *parse.ListNode) (string, error) {
 	if len(parts) == 0 {
 		return `""`, nil
 	}
-	return strings.Join(parts, " + "), nil
+	text := strings.Join(parts, " + ")
+	if len(text) > 4*maxExpression {
+		return "", errors.New("a template is too long")
+	}
+	return text, nil
 }
 
 func asText(v value) string {
@@ -114,7 +118,9 @@ func (t *templating) pipe(n *parse.PipeNode) (value, error) {
 		if err != nil {
 			return value{}, err
 		}
-		last = &v
+		if last = &v; len(v.text) > maxExpression {
+			return value{}, errors.New("a template is too long")
+		}
 	}
 	if last == nil {
 		return value{}, errors.New("a template has an empty pipeline")
