@@ -71,7 +71,7 @@ func (a *app) makeSink(c config.Sink) (*sink, error) {
 	case config.TypeLoki:
 		push, err := loki.New(loki.Options{
 			Name: c.Name, URL: c.Loki.URL, Encoding: loki.Encoding(c.Loki.Encoding),
-			Labels: c.Loki.Labels, StructuredMetadata: c.Loki.StructuredMetadata,
+			Labels: c.Loki.Labels, StructuredMetadata: c.Loki.StructuredMetadata, RecordLabels: c.Loki.RecordLabels,
 			Tenant: c.Loki.Tenant, StreamsPerPush: c.Loki.StreamsPerPush,
 			Client: clientOptions(c.Loki.Auth, c.Loki.Connection, c.Delivery), Logger: logger,
 		})

@@ -135,6 +135,10 @@ type Loki struct {
 	// value turns out empty is left out. Setting this key replaces the default
 	// labels.
 	Labels map[string]string `yaml:"labels"`
+	// Names of labels that pipelines set, as in `level`, and that are to be
+	// labels in Loki too, and no structured metadata. Each of their values makes
+	// a Loki stream of its own: take few names with few values.
+	RecordLabels []string `yaml:"record_labels"`
 	// Names and templates of the structured metadata, which is kept with each
 	// record and not indexed. Setting this key replaces the default; an entry
 	// of the default that is a label already is left out.

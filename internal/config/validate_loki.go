@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"maps"
 	"net/http"
 	"regexp"
@@ -31,8 +32,15 @@ func (v validator) loki(l *Loki, path string) {
 // lokiLabels checks labels and structured metadata.
 func (v validator) lokiLabels(l *Loki, path string) {
 	labels, metadata := path+".labels", path+".structured_metadata"
-	if len(l.Labels) == 0 {
+	if len(l.Labels)+len(l.RecordLabels) == 0 {
 		v.wrong(labels, "is empty; Loki wants at least one label")
+	}
+	for i, name := range l.RecordLabels {
+		v.labelName(fmt.Sprintf("%s.record_labels[%d]", path, i), name)
+	}
+	isLabel := func(name string) bool {
+		_, ok := l.Labels[name]
+		return ok || slices.Contains(l.RecordLabels, name)
 	}
 	for _, name := range slices.Sorted(maps.Keys(l.Labels)) {
 		key := labels + "." + shorten(name)
@@ -49,16 +57,13 @@ func (v validator) lokiLabels(l *Loki, path string) {
 		}
 	}
 	if !v.isSet(metadata) {
-		maps.DeleteFunc(l.StructuredMetadata, func(name, _ string) bool {
-			_, isLabel := l.Labels[name]
-			return isLabel
-		})
+		maps.DeleteFunc(l.StructuredMetadata, func(name, _ string) bool { return isLabel(name) })
 	}
 	for _, name := range slices.Sorted(maps.Keys(l.StructuredMetadata)) {
 		key := metadata + "." + shorten(name)
 		v.labelName(key, name)
 		v.timeless(key, l.StructuredMetadata[name])
-		if _, both := l.Labels[name]; both {
+		if isLabel(name) {
 			v.wrong(key, "%s is a label as well; leave one of them out", shorten(name))
 		}
 	}

@@ -224,9 +224,12 @@ type Redact struct {
 	// What to look for: `email`, `ipv4`, `ipv6`, `card` (card numbers with a
 	// valid check digit), `jwt`, `bearer`, `aws_key`, `url_password`.
 	Presets []string `yaml:"presets"`
-	// Regular expressions of what else to look for. With a group, the group
-	// alone is hidden.
+	// Regular expressions of what else to look for. With groups, these
+	// alone are hidden.
 	Patterns []string `yaml:"patterns"`
+	// What alone to look at: `line`, an attribute, or `label.NAME`. Empty means
+	// all of them.
+	Only string `yaml:"only"`
 	// What to do: `replace` it by a text, by a `hash` that is the same for the
 	// same secret, or `drop` the record.
 	Action string `yaml:"action" oneof:"replace hash drop"`

@@ -51,23 +51,16 @@ func applySyslog(e *Event, zone *time.Location, found *fieldList) {
 	e.setLine([]byte(found.message))
 }
 
-// syslogTime reads the time of either RFC. That of RFC 3164 has no year: it is
-// the one in which the time is nearest to the capture.
+// syslogTime reads the time of either RFC. That of RFC 3164 has no year.
 func syslogTime(text string, zone *time.Location, captured time.Time) (time.Time, bool) {
 	if t, err := time.Parse(time.RFC3339Nano, text); err == nil {
 		return t, representable(t)
 	}
-	t, err := time.ParseInLocation("2006 Jan _2 15:04:05", strconv.Itoa(captured.In(zone).Year())+" "+text, zone)
+	t, err := time.ParseInLocation("Jan _2 15:04:05", text, zone)
 	if err != nil {
-		// The 29th of February is none in the capture's year.
 		return time.Time{}, false
 	}
-	if near := 183 * 24 * time.Hour; t.Sub(captured) > near {
-		t = t.AddDate(-1, 0, 0)
-	} else if captured.Sub(t) > near {
-		t = t.AddDate(1, 0, 0)
-	}
-	return t, true
+	return withYear(t, captured), true
 }
 
 // representable reports whether the time is one of those that nanoseconds since

@@ -14,6 +14,9 @@ type redactStage struct {
 	action    string
 	with      string
 	key       []byte
+	// only is what alone is looked at, where all is false.
+	only target
+	all  bool
 }
 
 // minHashKey is the length of the shortest key, in bytes.
@@ -21,6 +24,15 @@ const minHashKey = 16
 
 func (o *Redact) compile(*compiler) (stage, error) {
 	s := &redactStage{action: o.Action, with: o.With, key: []byte(o.Key.Reveal())}
+	if s.all = o.Only == ""; !s.all {
+		var err error
+		if s.only, err = parseTarget("only", o.Only); err != nil {
+			return nil, err
+		}
+		if s.only.kind == levelTarget {
+			s.only = target{fieldTarget, o.Only}
+		}
+	}
 	if len(o.Presets)+len(o.Patterns) == 0 {
 		return nil, wrong("", "give presets, patterns or both")
 	}
@@ -66,28 +78,39 @@ func (s *redacting) process(e *Event, next func(*Event)) error {
 		next(e)
 		return nil
 	}
-	if line, changed := s.hide(e.Line); changed {
-		e.setLine(line)
+	if s.looks(lineTarget, "") {
+		if line, changed := s.hide(e.Line); changed {
+			e.setLine(line)
+		}
 	}
 	for i := range e.Fields {
-		e.Fields[i].Value = s.hideValue(e.Fields[i].Value)
+		if s.looks(fieldTarget, e.Fields[i].Name) {
+			e.Fields[i].Value = s.hideValue(e.Fields[i].Value)
+		}
 	}
 	for i := range e.Labels {
-		e.Labels[i].Value = s.hideValue(Value{Text, e.Labels[i].Value}).Text
+		if s.looks(labelTarget, e.Labels[i].Name) {
+			e.Labels[i].Value = s.hideValue(Value{Text, e.Labels[i].Value}).Text
+		}
 	}
 	next(e)
 	return nil
+}
+
+// looks reports whether something is looked at.
+func (s *redactStage) looks(kind targetKind, name string) bool {
+	return s.all || s.only.kind == kind && s.only.name == name
 }
 
 // found reports whether there is anything to hide in e.
 func (s *redactStage) found(e *Event) bool {
 	for i := range s.detectors {
 		d := &s.detectors[i]
-		if d.find(e.Line, 0) != nil {
+		if s.looks(lineTarget, "") && d.in(e.Line) {
 			return true
 		}
 		for j := range e.Fields {
-			if d.find(bytesOf(e.Fields[j].Value.Text), 0) != nil {
+			if s.looks(fieldTarget, e.Fields[j].Name) && d.in(bytesOf(e.Fields[j].Value.Text)) {
 				return true
 			}
 		}
@@ -103,11 +126,7 @@ func (s *redactStage) hide(text []byte) ([]byte, bool) {
 		d := &s.detectors[i]
 		var out []byte
 		at := 0
-		for {
-			place := d.find(text, at)
-			if place == nil {
-				break
-			}
+		for place := range d.all(text) {
 			out = append(out, text[at:place[0]]...)
 			out = s.appendReplacement(out, text[place[0]:place[1]])
 			at = place[1]

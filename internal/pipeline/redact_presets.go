@@ -2,8 +2,10 @@ package pipeline
 
 import (
 	"bytes"
+	"iter"
 	"net/netip"
 	"regexp"
+	"slices"
 	"unsafe"
 )
 
@@ -12,37 +14,53 @@ type detector struct {
 	// need is what a text must have for a search to make sense; empty means
 	// nothing. It spares most lines the search.
 	need []byte
-	// pattern finds candidates. With a group, the group is the secret.
+	// pattern finds candidates. With groups, these are the secrets.
 	pattern *regexp.Regexp
 	// scan finds the next secret at or after a place by itself, without a
 	// pattern.
 	scan func(text []byte, at int) []int
 }
 
-// find returns where the next secret at or after a place begins and ends, or
-// nil.
-func (d *detector) find(text []byte, at int) []int {
-	if d.scan != nil {
-		return d.scan(text, at)
+// all yields where each secret begins and ends, in order.
+func (d *detector) all(text []byte) iter.Seq[[]int] {
+	return func(yield func([]int) bool) {
+		if d.scan != nil {
+			for at := 0; ; {
+				place := d.scan(text, at)
+				if place == nil || !yield(place) {
+					return
+				}
+				at = place[1]
+			}
+		}
+		if d.need != nil && !bytes.Contains(text, d.need) {
+			return
+		}
+		end := 0
+		for _, match := range d.pattern.FindAllSubmatchIndex(text, -1) {
+			groups := match[2:]
+			if !slices.ContainsFunc(groups, func(at int) bool { return at >= 0 }) {
+				groups = match[:2]
+			}
+			for ; len(groups) > 1; groups = groups[2:] {
+				// An empty group hides nothing, and one within another is hidden.
+				if from, to := groups[0], groups[1]; from >= end && to > from {
+					end = to
+					if !yield(groups[:2]) {
+						return
+					}
+				}
+			}
+		}
 	}
-	for at < len(text) {
-		if d.need != nil && !bytes.Contains(text[at:], d.need) {
-			return nil
-		}
-		place := d.pattern.FindSubmatchIndex(text[at:])
-		if place == nil {
-			return nil
-		}
-		from, to := at+place[0], at+place[1]
-		if len(place) > 2 && place[2] >= 0 {
-			from, to = at+place[2], at+place[3]
-		}
-		if to > from {
-			return []int{from, to}
-		}
-		at += max(place[1], 1) // an empty group hides nothing
+}
+
+// in reports whether there is a secret in text.
+func (d *detector) in(text []byte) bool {
+	for range d.all(text) {
+		return true
 	}
-	return nil
+	return false
 }
 
 var redactPresets = []struct {

@@ -7,11 +7,12 @@ import (
 	"slices"
 	"strings"
 
+	pathglob "log_capturer/internal/glob"
 	"log_capturer/internal/record"
 )
 
 // Selection chooses the sources that go through a pipeline: those that match
-// any pattern of any list. In a pattern, * stands for any text, ? for any one
+// any pattern of any list. In a pattern of anything but files, * stands for any text, ? for any one
 // character and [a-z] for one of these.
 type Selection struct {
 	// Patterns of container names, without a leading slash.
@@ -22,7 +23,9 @@ type Selection struct {
 	Labels []string `yaml:"labels"`
 	// Patterns of Compose services, as in `web` or `shop/web` with the project.
 	Services []string `yaml:"services"`
-	// Patterns of the paths of files that are read as such.
+	// Patterns of the paths of files that are read as such, as in
+	// `file_monitor`: `*` stands for text within one part of a path, `**` for any
+	// number of directories. One without a slash is about the file's name.
 	Files []string `yaml:"files"`
 }
 
@@ -39,7 +42,25 @@ func (s *Selection) Matches(src *record.Source) bool {
 		slices.ContainsFunc(s.Services, func(p string) bool {
 			return service != "" && (glob(p, service) || glob(p, src.ComposeProject+"/"+service))
 		}) ||
-		slices.ContainsFunc(s.Files, func(p string) bool { return src.FilePath != "" && glob(p, src.FilePath) })
+		slices.ContainsFunc(s.Files, func(p string) bool { return src.FilePath != "" && matchesPath(p, src.FilePath) })
+}
+
+// matchesPath reports whether a file is one of a pattern's.
+func matchesPath(pattern, path string) bool {
+	p, err := compilePath(pattern)
+	if err != nil {
+		return false
+	}
+	_, ok := p.Match(path)
+	return ok
+}
+
+// compilePath returns the pattern of a path, or of a name.
+func compilePath(text string) (*pathglob.Pattern, error) {
+	if strings.Contains(text, "/") {
+		return pathglob.Compile(text)
+	}
+	return pathglob.CompileExclude(text)
 }
 
 // check finds what is wrong with the patterns.
@@ -58,6 +79,12 @@ func (s *Selection) check() error {
 					continue
 				}
 			}
+			if list.key == "files" && p != "" {
+				if _, err := compilePath(text); err != nil {
+					errs = append(errs, wrong(at, "%s", err))
+				}
+				continue
+			}
 			if _, err := path.Match(text, ""); err != nil {
 				errs = append(errs, wrong(at, "%q is no pattern: want *, ? and pairs of [ and ]", shorten(text)))
 			} else if p == "" {
@@ -69,7 +96,7 @@ func (s *Selection) check() error {
 }
 
 // glob reports whether the pattern matches the whole of s. Here * matches
-// slashes as well, which image names and paths have.
+// slashes as well, which image names have.
 func glob(pattern, s string) bool {
 	const stand = "\x01"
 	ok, err := path.Match(strings.ReplaceAll(pattern, "/", stand), strings.ReplaceAll(s, "/", stand))

@@ -73,6 +73,7 @@ func TestSelection(t *testing.T) {
 	f("a label", record.Source{Labels: labels("team", "")}, "shop/1")
 	f("the first that fits", record.Source{ContainerName: "web-1", Labels: labels("team", "")}, "web/1")
 	f("a file", record.Source{Key: "file//var/log/a.log", FilePath: "/var/log/a.log"}, "files/1")
+	f("a file further down", record.Source{Key: "file//var/log/x/a.log", FilePath: "/var/log/x/a.log"}, "none")
 	f("a container with such a name", record.Source{Key: "container//var/log/a.log"}, "none")
 
 	f("a label that names one", record.Source{ContainerName: "web-1", Labels: labels(pipeline.PipelineLabel, "by_label")}, "by_label/1")

@@ -122,6 +122,9 @@ func (s *timeStage) parse(text string, captured int64) (time.Time, bool) {
 		if err != nil && layout == time.RFC1123 {
 			t, err = time.ParseInLocation(time.RFC1123Z, text, s.zone)
 		}
+		if err == nil && t.Year() == 0 && !strings.Contains(layout, "06") {
+			t = withYear(t, time.Unix(0, captured))
+		}
 		if err == nil && s.knows(t) {
 			return t, true
 		}
@@ -139,6 +142,25 @@ func (s *timeStage) knows(t time.Time) bool {
 	}
 	here, _ := t.In(s.zone).Zone()
 	return name == here
+}
+
+// maxAhead is how far after its capture a time without a year may be. Clocks
+// differ, and zones are given wrongly; what is further ahead is of the year
+// before.
+const maxAhead = 32 * 24 * time.Hour
+
+// withYear gives a time without a year the last one in which it is not much after
+// the capture.
+func withYear(t, captured time.Time) time.Time {
+	const leap = 8 // there is a 29th of February in any so many years
+	year := captured.In(t.Location()).Year() + 1
+	for ; year > captured.Year()-leap; year-- {
+		dated := time.Date(year, t.Month(), t.Day(), t.Hour(), t.Minute(), t.Second(), t.Nanosecond(), t.Location())
+		if dated.Day() == t.Day() && dated.Sub(captured) <= maxAhead {
+			return dated
+		}
+	}
+	return t
 }
 
 // unixTime reads a number of units since 1970, exact to the nanosecond.

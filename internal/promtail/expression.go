@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"regexp"
 	"regexp/syntax"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -35,22 +36,15 @@ func label(of string) string {
 	return "labels[" + quote(of) + "]"
 }
 
-// attribute returns what an attribute of Promtail is called here, where a stage
-// that sets line or level means the record's own.
+// reserved are names that mean the record's own in a stage that sets.
+var reserved = []string{"level", "line"}
+
+// attribute returns what an attribute of Promtail is called here.
 func attribute(of string) string {
-	if of == "line" || of == "level" {
+	if slices.Contains(reserved, of) || strings.HasPrefix(of, "label.") {
 		return "extracted_" + of
 	}
 	return of
-}
-
-// source returns the expression of what a stage of Promtail looks at: the line
-// where it names nothing.
-func source(of string) string {
-	if of == "" {
-		return "line"
-	}
-	return "string(" + field(attribute(of)) + ` ?? "")`
 }
 
 // matches returns the condition that an expression matches a pattern anywhere.
@@ -102,72 +96,4 @@ func nameGroups(pattern, prefix string) (string, int, error) {
 	}
 	walk(tree)
 	return tree.String(), groups, nil
-}
-
-// matcher is one matcher, or one line filter, of a selector of LogQL.
-var (
-	matcherPattern = regexp.MustCompile("^\\s*([A-Za-z_][A-Za-z0-9_]*)\\s*(=~|!~|!=|=)\\s*(\"(?:[^\"\\\\]|\\\\.)*\"|`[^`]*`)\\s*(,|$)")
-	filterPattern  = regexp.MustCompile("^\\s*(\\|=|!=|\\|~|!~)\\s*(\"(?:[^\"\\\\]|\\\\.)*\"|`[^`]*`)")
-)
-
-// selector returns the condition of a selector of LogQL, and false where it is
-// more than matchers and line filters.
-func selector(text string) (condition string, ok bool) {
-	text = strings.TrimSpace(text)
-	body, rest, found := strings.Cut(text, "}")
-	body, opened := strings.CutPrefix(body, "{")
-	if !found || !opened {
-		return "", false
-	}
-	var conditions []string
-	for strings.TrimSpace(body) != "" {
-		m := matcherPattern.FindStringSubmatch(body)
-		if m == nil {
-			return "", false
-		}
-		value, err := strconv.Unquote(m[3])
-		if err != nil {
-			return "", false
-		}
-		conditions = append(conditions, compare("("+label(m[1])+` ?? "")`, m[2], value))
-		body = body[len(m[0]):]
-	}
-	for strings.TrimSpace(rest) != "" {
-		m := filterPattern.FindStringSubmatch(rest)
-		if m == nil {
-			return "", false
-		}
-		value, err := strconv.Unquote(m[2])
-		if err != nil {
-			return "", false
-		}
-		conditions = append(conditions, filter(m[1], value))
-		rest = rest[len(m[0]):]
-	}
-	return and(conditions...), true
-}
-
-func compare(expression, operator, value string) string {
-	switch operator {
-	case "=~":
-		return matchesWhole(expression, value)
-	case "!~":
-		return "not (" + matchesWhole(expression, value) + ")"
-	}
-	if operator == "=" {
-		operator = "=="
-	}
-	return expression + " " + operator + " " + quote(value)
-}
-
-func filter(operator, value string) string {
-	switch operator {
-	case "|=":
-		return "line contains " + quote(value)
-	case "!=":
-		return "not (line contains " + quote(value) + ")"
-	case "!~":
-		return "not (" + matches("line", value) + ")"
-	}
-	return matches("line", value)
 }

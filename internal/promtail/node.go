@@ -24,8 +24,8 @@ type keyed struct {
 	value node
 }
 
-// parse reads a file.
-func parse(data []byte) (node, error) {
+// parseFile reads a file.
+func parseFile(data []byte) (node, error) {
 	file, err := parser.ParseBytes(data, 0)
 	if err != nil {
 		return node{}, fmt.Errorf("%w: %w", errNotYAML, err)

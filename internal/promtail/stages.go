@@ -12,308 +12,142 @@ import (
 	"github.com/goccy/go-yaml"
 )
 
-// pipeline is a job's pipeline while it is made.
-type pipeline struct {
-	*converter
-	docker bool
-	out    []any
-	// condition is that of the match stage around the present one.
-	condition string
-	// extracted are the attributes that Promtail would have forgotten at the
-	// end, kept those that it sends as structured metadata.
-	extracted, kept map[string]bool
-}
+func sortedKeys(set map[string]bool) []string { return slices.Sorted(maps.Keys(set)) }
 
-// stage appends a stage.
-func (p *pipeline) stage(typ string, keys ...yaml.MapItem) { p.stageIf("", typ, keys...) }
-
-// stageIf appends a stage with a condition.
-func (p *pipeline) stageIf(condition, typ string, keys ...yaml.MapItem) {
-	s := yaml.MapSlice{item("type", typ)}
-	if condition = and(p.condition, condition); condition != "" {
-		s = append(s, item("if", escape(condition)))
-	}
-	p.out = append(p.out, append(s, keys...))
-}
-
-// extract remembers attributes that Promtail forgets at the end of a pipeline.
-func (p *pipeline) extract(names ...string) {
-	if p.extracted == nil {
-		p.extracted, p.kept = map[string]bool{}, map[string]bool{}
-	}
-	for _, name := range names {
-		p.extracted[attribute(name)] = true
-	}
-}
-
-// cleanUp takes away the attributes that are not to be sent.
-func (p *pipeline) cleanUp() {
-	var fields []any
-	for _, name := range slices.Sorted(maps.Keys(p.extracted)) {
-		if !p.kept[name] {
-			fields = append(fields, name)
-		}
-	}
-	if len(fields) > 0 {
-		p.stage("remove", item("fields", fields))
-	}
-}
-
-// stages converts a list of stages, under a condition of their own.
-func (p *pipeline) stages(list node, condition string) {
-	outer := p.condition
-	p.condition = and(outer, condition)
-	for _, s := range list.list() {
-		entries := s.entries()
-		if len(entries) == 0 {
-			p.note(s, "is no stage")
-			continue
-		}
-		convert := converters[entries[0].key]
-		if convert == nil {
-			p.note(entries[0].value, "is not carried over: there is no stage that corresponds to it")
-			continue
-		}
-		convert(p, entries[0].value)
-	}
-	p.condition = outer
-}
-
-// converters are the stages of Promtail that are understood.
-var converters map[string]func(*pipeline, node)
-
-func init() {
-	converters = map[string]func(*pipeline, node){
-		"docker": (*pipeline).dockerStage, "cri": func(*pipeline, node) {}, // lines are decoded where they are read
-		"json": (*pipeline).jsonStage, "logfmt": (*pipeline).logfmtStage, "regex": (*pipeline).regexStage,
-		"timestamp": (*pipeline).timestampStage, "labels": (*pipeline).labelsStage,
-		"static_labels": (*pipeline).staticLabelsStage, "labeldrop": (*pipeline).labelDropStage,
-		"structured_metadata": (*pipeline).metadataStage, "output": (*pipeline).outputStage,
-		"template": (*pipeline).templateStage, "match": (*pipeline).matchStage, "drop": (*pipeline).dropStage,
-		"limit": (*pipeline).limitStage, "multiline": (*pipeline).multilineStage, "metrics": (*pipeline).metricsStage,
-		"replace": (*pipeline).replaceStage, "sampling": (*pipeline).samplingStage,
-	}
-}
-
-// dockerStage converts what Promtail does to the engine's own files. Read over
-// the API, lines need none of that.
-func (p *pipeline) dockerStage(n node) {
-	if p.docker {
-		return
-	}
-	p.note(n, "works, but container_monitor reads the engine's files by itself, and knows the names of the containers")
-	prefix := temporary + "docker_"
-	p.stageIf(`line startsWith "{"`, "json", item("prefix", prefix))
-	p.stage("time", item("from", prefix+"time"), item("layouts", []any{"rfc3339"}))
-	p.stage("set", item("values", yaml.MapSlice{
-		item("label.stream", field(prefix+"stream")), item("line", field(prefix+"log")+" == nil ? nil : trimSuffix("+source(prefix+"log")+`, "\n")`),
-	}))
-	p.stage("remove", item("fields", []any{prefix + "*"}))
-}
-
-// simplePath is an expression of JMESPath that is only names.
-var simplePath = regexp.MustCompile(`^(?:[A-Za-z_][A-Za-z0-9_]*|"[^"]+")(?:\.(?:[A-Za-z_][A-Za-z0-9_]*|"[^"]+"))*$`)
-
-func (p *pipeline) jsonStage(n node) {
-	prefix := temporary + "json."
-	values := yaml.MapSlice{}
-	for _, e := range n.get("expressions").entries() {
-		path := e.value.text()
-		if path == "" {
-			path = e.key
-		}
-		if !simplePath.MatchString(path) {
-			p.note(e.value, "is not carried over: of JMESPath only names with points between them are understood, not %q", path)
-			continue
-		}
-		values = append(values, item(attribute(e.key), escape(field(prefix+strings.ReplaceAll(path, `"`, "")))))
-		p.extract(e.key)
-	}
-	from := n.get("source").text()
-	keys := []yaml.MapItem{item("prefix", prefix)}
-	if from != "" {
-		keys = append(keys, item("from", attribute(from)))
-	}
-	if n.get("drop_malformed").isTrue() {
-		keys = append(keys, item("on_error", "drop"))
-		p.stage("json", keys...)
-	} else {
-		p.extract("pipeline_error")
-		p.stageIf(source(from)+` startsWith "{"`, "json", keys...)
-	}
-	if len(values) > 0 {
-		p.stage("set", item("values", values))
-	}
-	p.stage("remove", item("fields", []any{prefix + "*"}))
-	p.leftOver(n, "expressions", "source", "drop_malformed")
-}
-
-func (p *pipeline) logfmtStage(n node) {
-	prefix := temporary + "logfmt."
-	values := yaml.MapSlice{}
-	for _, e := range n.get("mapping").entries() {
-		key := e.value.text()
-		if key == "" {
-			key = e.key
-		}
-		values = append(values, item(attribute(e.key), escape(field(prefix+key))))
-		p.extract(e.key)
-	}
-	keys := []yaml.MapItem{item("prefix", prefix)}
-	if from := n.get("source").text(); from != "" {
-		keys = append(keys, item("from", attribute(from)))
-	}
-	p.extract("pipeline_error")
-	p.stage("logfmt", keys...)
-	if len(values) > 0 {
-		p.stage("set", item("values", values))
-	}
-	p.stage("remove", item("fields", []any{prefix + "*"}))
-	p.leftOver(n, "mapping", "source")
-}
-
-func (p *pipeline) regexStage(n node) {
-	pattern, from := n.get("expression").text(), n.get("source").text()
-	r, err := regexp.Compile(pattern)
-	if err != nil {
-		p.note(n, "is not carried over: %v", err)
-		return
-	}
-	named := slices.DeleteFunc(r.SubexpNames(), func(name string) bool { return name == "" })
-	if len(named) == 0 {
-		p.note(n, "is not carried over: the expression has no named groups")
-		return
-	}
-	p.extract(named...)
-	for _, name := range named {
-		pattern = strings.ReplaceAll(pattern, "?P<"+name+">", "?P<"+attribute(name)+">")
-		pattern = strings.ReplaceAll(pattern, "?<"+name+">", "?P<"+attribute(name)+">")
-	}
-	keys := []yaml.MapItem{item("pattern", escape(pattern))}
-	if from != "" {
-		keys = append(keys, item("from", attribute(from)))
-	}
-	p.stageIf(matches(source(from), pattern), "regex", keys...)
-	p.leftOver(n, "expression", "source")
-}
-
-// layouts are the names of Promtail's formats of times.
-var layouts = map[string]string{
-	"RFC3339": "rfc3339", "RFC3339Nano": "rfc3339", "Unix": "unix", "UnixMs": "unix_ms", "UnixUs": "unix_us",
-	"UnixNs": "unix_ns", "ANSIC": "ansic", "RFC1123": "rfc1123", "RFC850": "rfc850",
-	"RFC1123Z": "Mon, 02 Jan 2006 15:04:05 -0700", "UnixDate": "Mon Jan _2 15:04:05 MST 2006",
-	"RubyDate": "Mon Jan 02 15:04:05 -0700 2006", "RFC822": "02 Jan 06 15:04 MST", "RFC822Z": "02 Jan 06 15:04 -0700",
-}
-
-func (p *pipeline) timestampStage(n node) {
-	var list []any
-	for _, format := range append([]node{n.get("format")}, n.get("fallback_formats").list()...) {
-		if layout := layouts[format.text()]; layout != "" {
-			list = append(list, layout)
-		} else if format.text() != "" {
-			list = append(list, escape(format.text()))
-		}
-	}
-	keys := []yaml.MapItem{item("from", attribute(n.get("source").text())), item("layouts", slices.Compact(list))}
-	if zone := n.get("location").text(); zone != "" {
-		keys = append(keys, item("zone", zone))
-	}
-	p.extract("pipeline_error")
-	p.stage("time", keys...)
-	if action := n.get("action_on_failure"); action.text() == "fudge" {
-		p.note(action, "is not carried over: a record whose time cannot be read has the time of its capture")
-	}
-	p.leftOver(n, "source", "format", "fallback_formats", "location", "action_on_failure")
-}
-
-// assign sets names from the attributes that a stage's keys name.
-func (p *pipeline) assign(n node, prefix string) {
+func (p *pipeline) labelsStage(n node) {
 	values := yaml.MapSlice{}
 	for _, e := range n.entries() {
 		from := e.value.text()
 		if from == "" {
 			from = e.key
 		}
-		values = append(values, item(prefix+e.key, escape(field(attribute(from)))))
+		if !plainName.MatchString(e.key) {
+			p.note(e.value, "is not carried over: it is no name of a label")
+			continue
+		}
+		if strings.Contains(from, "{{") {
+			p.note(e.value, "is not carried over: it names no attribute, so that Promtail does nothing either; write a stage of type template before")
+			continue
+		}
+		values = append(values, item("label."+e.key, escape(field(p.read(from)))))
+	}
+	for _, e := range values {
+		name, _ := e.Key.(string)
+		p.hasLabel(strings.TrimPrefix(name, "label."))
 	}
 	if len(values) > 0 {
 		p.stage("set", item("values", values))
 	}
 }
 
-func (p *pipeline) labelsStage(n node) { p.assign(n, "label.") }
-
+// metadataStage converts what Promtail sends as structured metadata. A label that
+// becomes that is no label any more.
 func (p *pipeline) metadataStage(n node) {
-	p.extract()
+	values, moved := yaml.MapSlice{}, map[string]bool{}
 	for _, e := range n.entries() {
-		p.kept[e.key] = true
+		from := e.value.text()
+		if from == "" {
+			from = e.key
+		}
+		p.kept[attribute(e.key)] = true
+		expression := field(p.read(from))
+		if p.labels[from] {
+			expression = label(from) + " ?? " + expression
+			moved[from] = true
+		}
+		if expression != field(attribute(e.key)) {
+			values = append(values, item(attribute(e.key), escape(expression)))
+		}
 	}
-	p.assign(n, "")
+	if len(values) > 0 {
+		p.stage("set", item("values", values))
+	}
+	p.removeLabels(func(name string) bool { return moved[name] })
 }
 
 func (p *pipeline) staticLabelsStage(n node) {
 	values := yaml.MapSlice{}
 	for _, e := range n.entries() {
+		if e.value.text() == "" || !plainName.MatchString(e.key) {
+			continue // Promtail sets none either.
+		}
 		values = append(values, item("label."+e.key, escape(quote(e.value.text()))))
+		p.hasLabel(e.key)
 	}
-	p.stage("set", item("values", values))
+	if len(values) > 0 {
+		p.stage("set", item("values", values))
+	}
 }
 
 func (p *pipeline) labelDropStage(n node) {
-	var fields []any
+	named := map[string]bool{}
 	for _, name := range n.list() {
-		fields = append(fields, "label."+name.text())
+		named[name.text()] = true
 	}
-	p.stage("remove", item("fields", fields))
+	p.removeLabels(func(name string) bool { return named[name] })
+}
+
+func (p *pipeline) labelAllowStage(n node) {
+	named := map[string]bool{}
+	for _, name := range n.list() {
+		named[name.text()] = true
+	}
+	p.removeLabels(func(name string) bool { return !named[name] })
 }
 
 func (p *pipeline) outputStage(n node) {
-	p.stage("set", item("values", yaml.MapSlice{item("line", escape(field(attribute(n.get("source").text()))))}))
+	p.set("line", field(p.read(n.get("source").text())))
+	p.leftOver(n, "source")
 }
 
-// templateAction is what stands in the braces of a template of Go.
-var (
-	templateAction   = regexp.MustCompile(`\{\{-?\s*(.*?)\s*-?\}\}`)
-	templateVariable = regexp.MustCompile(`^\.([A-Za-z_][A-Za-z0-9_]*)$`)
-	templateCase     = regexp.MustCompile(`^(ToLower|ToUpper)\s+\.([A-Za-z_][A-Za-z0-9_]*)$`)
-)
+// packStage converts what puts labels and attributes into a line that is an
+// object of JSON.
+func (p *pipeline) packStage(n node) {
+	var names []string
+	for _, name := range n.get("labels").list() {
+		names = append(names, name.text())
+	}
+	slices.Sort(names)
+	parts := []string{`"{"`}
+	for _, name := range slices.Compact(names) {
+		value := field(p.read(name))
+		if p.labels[name] {
+			value = "(" + value + " ?? " + label(name) + ")"
+		}
+		key := strconv.Quote(name) + ":"
+		parts = append(parts, "("+value+" == nil ? \"\" : "+quote(key)+" + toJSON(string("+value+` ?? "")) + ",")`)
+	}
+	p.set("line", strings.Join(append(parts, quote(`"_entry":`), "toJSON(line)", `"}"`), " + "))
+	p.removeLabels(func(name string) bool { return slices.Contains(names, name) })
+	if stamp := n.get("ingest_timestamp"); stamp.text() != "false" {
+		p.note(n, "a record keeps its time, where Promtail gives it that of the packing without ingest_timestamp: false")
+	}
+	p.leftOver(n, "labels", "ingest_timestamp")
+}
+
+// ansi are the sequences by which terminals are told of colours.
+const ansi = `\x1b\[[0-9;?]*[ -/]*[@-~]`
+
+func (p *pipeline) decolorizeStage(n node) {
+	p.stage("redact", item("only", "line"), item("patterns", []any{ansi}), item("with", ""))
+	p.leftOver(n)
+}
+
+func (p *pipeline) tenantStage(n node) {
+	p.note(n, "is not carried over: a sink has one tenant, which is a template of what is known of the source, as in {compose_project} or {label.NAME}; or give each tenant a sink, and choose by a stage of type route")
+}
 
 func (p *pipeline) templateStage(n node) {
-	to, text := n.get("source").text(), n.get("template").text()
-	variable := func(name string) string {
-		switch name {
-		case "Value":
-			return source(to)
-		case "Entry":
-			return "line"
-		}
-		return source(name)
-	}
-	var parts []string
-	last := 0
-	for _, at := range templateAction.FindAllStringSubmatchIndex(text, -1) {
-		if at[0] > last {
-			parts = append(parts, quote(text[last:at[0]]))
-		}
-		last = at[1]
-		action := text[at[2]:at[3]]
-		if m := templateVariable.FindStringSubmatch(action); m != nil {
-			parts = append(parts, variable(m[1]))
-		} else if m := templateCase.FindStringSubmatch(action); m != nil {
-			parts = append(parts, map[string]string{"ToLower": "lower", "ToUpper": "upper"}[m[1]]+"("+variable(m[2])+")")
-		} else {
-			p.note(n, "is not carried over: of templates only {{ .name }}, ToLower and ToUpper are understood, not %q; write a stage of type set or template", action)
-			return
-		}
-	}
-	if last < len(text) {
-		parts = append(parts, quote(text[last:]))
-	}
-	if len(parts) == 0 {
-		parts = []string{`""`}
+	to := n.get("source").text()
+	expression, err := p.templateExpression(n.get("template").text(), to)
+	if err != nil {
+		p.note(n, "is not carried over: %v; write a stage of type set or template", err)
+		return
 	}
 	p.extract(to)
-	p.stage("set", item("values", yaml.MapSlice{item(attribute(to), escape(strings.Join(parts, " + ")))}))
+	delete(p.objects, to)
+	p.set(attribute(to), expression)
+	p.leftOver(n, "source", "template")
 }
 
 func (p *pipeline) matchStage(n node) {
@@ -322,14 +156,18 @@ func (p *pipeline) matchStage(n node) {
 		p.note(n, "is not carried over: of selectors only matchers and line filters are understood, not %q", n.get("selector").text())
 		return
 	}
-	if n.get("action").text() == "drop" {
-		reason := n.get("drop_counter_reason").text()
+	switch reason := n.get("drop_counter_reason").text(); {
+	case n.get("action").text() == "drop":
 		if reason == "" {
 			reason = "match_stage"
 		}
 		p.stage("filter", item("drop", escape(orTrue(condition))), item("reason", reason))
-	} else {
-		p.stages(n.get("stages"), condition)
+	case condition == "":
+		p.begin()
+		p.stages(n.get("stages"))
+		p.end()
+	default:
+		p.under(condition, func() { p.stages(n.get("stages")) })
 	}
 	p.leftOver(n, "selector", "action", "drop_counter_reason", "stages", "pipeline_name")
 }
@@ -342,24 +180,35 @@ func orTrue(condition string) string {
 }
 
 func (p *pipeline) dropStage(n node) {
-	from := n.get("source").text()
-	if list := n.get("source").list(); len(list) > 0 {
-		if len(list) > 1 {
-			p.note(n, "is not carried over: it has several sources; write an expression in a stage of type filter")
-			return
-		}
-		from = list[0].text()
+	var sources []string
+	if one := n.get("source").text(); one != "" {
+		sources = []string{one}
 	}
-	var conditions []string
+	for _, one := range n.get("source").list() {
+		sources = append(sources, one.text())
+	}
+	separator := ";"
+	if s := n.get("separator"); s.exists() {
+		separator = s.text()
+	}
+	text := "line"
+	var conditions, texts []string
+	for _, from := range sources {
+		conditions = append(conditions, field(p.read(from))+" != nil")
+		texts = append(texts, p.source(from))
+	}
+	if len(texts) > 0 {
+		text = "(" + strings.Join(texts, " + "+quote(separator)+" + ") + ")"
+	}
 	if pattern := n.get("expression").text(); pattern != "" {
 		if err := checkPattern(pattern); err != nil {
 			p.note(n, "is not carried over: %v", err)
 			return
 		}
-		conditions = append(conditions, matches(source(from), pattern))
+		conditions = append(conditions, matches(text, pattern))
 	}
 	if value := n.get("value"); value.exists() {
-		conditions = append(conditions, source(from)+" == "+quote(value.text()))
+		conditions = append(conditions, text+" == "+quote(value.text()))
 	}
 	if age := n.get("older_than").text(); age != "" {
 		conditions = append(conditions, "now() - time > duration("+quote(age)+")")
@@ -372,15 +221,16 @@ func (p *pipeline) dropStage(n node) {
 		}
 		conditions = append(conditions, fmt.Sprintf("len(line) > %d", bytes))
 	}
-	if len(conditions) == 0 && from != "" {
-		conditions = append(conditions, field(attribute(from))+" != nil")
+	if len(conditions) == 0 {
+		p.note(n, "is not carried over: it says nothing of what is to be dropped")
+		return
 	}
 	reason := n.get("drop_counter_reason").text()
 	if reason == "" {
 		reason = "drop_stage"
 	}
-	p.stage("filter", item("drop", escape(orTrue(and(conditions...)))), item("reason", reason))
-	p.leftOver(n, "source", "expression", "value", "older_than", "longer_than", "drop_counter_reason")
+	p.stage("filter", item("drop", escape(and(conditions...))), item("reason", reason))
+	p.leftOver(n, "source", "separator", "expression", "value", "older_than", "longer_than", "drop_counter_reason")
 }
 
 // size2bytes reads a size as Promtail writes it: 8kb, 8KiB, 8192.
@@ -432,24 +282,47 @@ func (p *pipeline) multilineStage(n node) {
 		p.note(n, "is not carried over: %v", err)
 		return
 	}
-	keys := []yaml.MapItem{item("start", escape(pattern))}
-	if lines, err := strconv.Atoi(n.get("max_lines").text()); err == nil {
-		keys = append(keys, item("max_lines", lines))
+	// These are the defaults of Promtail.
+	lines, wait := 128, "3s"
+	if given, err := strconv.Atoi(n.get("max_lines").text()); err == nil {
+		lines = given
 	}
-	if wait := n.get("max_wait_time").text(); wait != "" {
-		keys = append(keys, item("max_wait", wait))
+	if given := n.get("max_wait_time").text(); given != "" {
+		wait = given
 	}
-	p.stage("multiline", keys...)
+	p.stage("multiline", item("start", escape(pattern)), item("max_lines", min(100000, max(2, lines))), item("max_wait", wait))
+	p.extract("lines")
 	p.leftOver(n, "firstline", "max_lines", "max_wait_time")
 }
 
 func (p *pipeline) replaceStage(n node) {
-	with := n.get("replace").text()
-	if n.get("source").text() != "" || strings.Contains(with, "{{") {
+	pattern, with, from := n.get("expression").text(), n.get("replace").text(), n.get("source").text()
+	r, err := regexp.Compile(pattern)
+	switch {
+	case err != nil:
+		p.note(n, "is not carried over: %v", err)
+		return
+	case r.NumSubexp() == 0:
+		p.note(n, "is left out: Promtail puts its text in the place of groups, of which the expression has none, so that it does nothing; a stage of type redact would hide all that matches")
+		return
+	case strings.Contains(with, "{{"):
 		p.note(n, "is not carried over: only a constant in place of a part of the line is understood; write a stage of type redact or set")
 		return
+	case r.MatchString(""):
+		p.note(n, "is not carried over: the expression matches an empty text")
+		return
 	}
-	p.stage("redact", item("patterns", []any{escape(n.get("expression").text())}), item("with", escape(with)))
+	named := slices.DeleteFunc(r.SubexpNames(), func(name string) bool { return name == "" })
+	only := "line"
+	if from != "" {
+		only = p.read(from)
+	}
+	for _, name := range named {
+		// Promtail extracts what it has put in the place of a named group.
+		p.stageIf(matches(p.source(from), pattern), "set", item("values", yaml.MapSlice{item(attribute(name), escape(quote(with)))}))
+		p.extract(name)
+	}
+	p.stage("redact", item("only", only), item("patterns", []any{escape(pattern)}), item("with", escape(with)))
 	p.leftOver(n, "expression", "replace", "source")
 }
 
@@ -461,51 +334,4 @@ func (p *pipeline) samplingStage(n node) {
 	}
 	p.stage("sample", item("one_in", max(1, int(math.Round(1/rate)))))
 	p.leftOver(n, "rate")
-}
-
-func (p *pipeline) metricsStage(n node) {
-	var list []any
-	for _, e := range n.entries() {
-		typ := strings.ToLower(e.value.get("type").text())
-		from := e.value.get("source").text()
-		if from == "" {
-			from = e.key
-		}
-		config := e.value.get("config")
-		action := strings.ToLower(config.get("action").text())
-		number := "float(" + field(attribute(from)) + " ?? 0)"
-		metric := yaml.MapSlice{}
-		prefix := "promtail_custom_"
-		if own := e.value.get("prefix"); own.exists() {
-			prefix = own.text()
-		}
-		metric = append(metric, item("name", prefix+e.key), item("type", typ))
-		if help := e.value.get("description").text(); help != "" {
-			metric = append(metric, item("help", escape(help)))
-		}
-		switch {
-		case typ == "counter" && action == "inc" && config.get("match_all").isTrue():
-		case typ == "counter" && action == "inc" && config.get("value").exists():
-			metric = append(metric, item("value", escape(source(from)+" == "+quote(config.get("value").text())+" ? 1 : 0")))
-		case typ == "counter" && action == "inc":
-			metric = append(metric, item("value", escape(field(attribute(from))+" != nil ? 1 : 0")))
-		case typ == "counter" && action == "add", typ == "gauge" && action == "set", typ == "histogram":
-			metric = append(metric, item("value", escape(number)))
-		default:
-			p.note(e.value, "is not carried over: a %s with the action %q is not known", typ, action)
-			continue
-		}
-		var buckets []any
-		for _, bucket := range config.get("buckets").list() {
-			buckets = append(buckets, bucket.text())
-		}
-		if len(buckets) > 0 {
-			metric = append(metric, item("buckets", buckets))
-		}
-		p.note(e.value, "the metric has no labels here; those of Promtail are all labels of the stream: name in labels which are wanted")
-		list = append(list, metric)
-	}
-	if len(list) > 0 {
-		p.stage("metrics", item("metrics", list))
-	}
 }

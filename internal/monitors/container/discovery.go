@@ -216,6 +216,7 @@ func (m *Monitor) learnSnapshot(s snapshot, now time.Time) {
 			info.Running = e.info.Running // an event has told of it since
 		}
 		m.update(info, now)
+		m.seenStopped(info, s.asked)
 	}
 	m.changeOver(now)
 	for id, e := range m.table {
@@ -260,6 +261,9 @@ func (m *Monitor) learnEvent(event Event, now time.Time) {
 			m.update(info, now)
 		}
 	case EventStart:
+		if m.heardLate(e, event) {
+			return
+		}
 		info.Running = true
 		if e != nil {
 			e.ran, e.noFileUntil = true, time.Time{}
@@ -272,6 +276,7 @@ func (m *Monitor) learnEvent(event Event, now time.Time) {
 			e.info.Inspected = false
 		}
 		m.update(info, now)
+		m.table[event.ID].heard = now
 		m.started(m.table[event.ID])
 	case EventDie:
 		if e == nil {
@@ -280,7 +285,7 @@ func (m *Monitor) learnEvent(event Event, now time.Time) {
 			e.ran = true
 			m.update(info, now)
 		}
-		e.info.Running, e.seen, e.ran = false, now, true
+		e.info.Running, e.seen, e.heard, e.ran = false, now, now, true
 		e.draining = e.stream != nil
 		e.judge()
 	case EventRename:
@@ -293,6 +298,23 @@ func (m *Monitor) learnEvent(event Event, now time.Time) {
 			m.vanish(e, now)
 		}
 	}
+}
+
+// seenStopped remembers when the engine was asked that says that a container has
+// run and stopped. The caller holds m.mu.
+func (m *Monitor) seenStopped(info Info, asked time.Time) {
+	e := m.table[info.ID]
+	if e != nil && info.Inspected && !info.Running && !info.StartedAt.IsZero() && asked.After(e.stoppedAt) {
+		e.stoppedAt = asked
+	}
+}
+
+// heardLate reports whether a start is that of a run, or of one before it, of
+// which the engine has said since that it is over: a busy engine's events come
+// when a short run was read long ago, and perhaps its log is gone. The times can be
+// compared where the engine is on this machine. The caller holds m.mu.
+func (m *Monitor) heardLate(e *entry, start Event) bool {
+	return e != nil && m.watching && !e.info.Running && !start.Time.IsZero() && start.Time.Before(e.stoppedAt)
 }
 
 // update enters what is known of a container. The caller holds m.mu.

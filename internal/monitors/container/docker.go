@@ -157,7 +157,12 @@ func (d *Docker) Events(ctx context.Context, ready func(), handle func(Event)) e
 		select {
 		case m := <-stream.Messages:
 			attributes := m.Actor.Attributes
+			var at time.Time
+			if m.TimeNano != 0 {
+				at = time.Unix(0, m.TimeNano)
+			}
 			handle(Event{
+				Time: at,
 				Kind: EventKind(m.Action), ID: m.Actor.ID,
 				Name: attributes["name"], Image: attributes["image"], Labels: attributes,
 			})

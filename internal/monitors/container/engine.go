@@ -73,6 +73,9 @@ type Event struct {
 	// Name, Image and Labels are as in Info.
 	Name, Image string
 	Labels      map[string]string
+	// Time is when it happened, by the engine's clock; zero where that is not
+	// known.
+	Time time.Time
 }
 
 // LogsOptions say which part of a log is wanted.

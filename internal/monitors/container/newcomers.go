@@ -164,6 +164,8 @@ type answer struct {
 	id   string
 	info Info
 	err  error
+	// asked is when the engine was asked.
+	asked time.Time
 }
 
 // inquire asks the engine about containers, one after the other. It is one of
@@ -181,9 +183,10 @@ func (m *Monitor) inquire(ctx context.Context) error {
 		m.questions.mu.Unlock()
 		for _, id := range ids {
 			asking, cancel := context.WithTimeout(ctx, engineTimeout)
+			asked := time.Now()
 			info, err := m.opts.Engine.Inspect(asking, id)
 			cancel()
-			if !m.tell(ctx, answer{id, info, err}) {
+			if !m.tell(ctx, answer{id, info, err, asked}) {
 				return ctx.Err()
 			}
 		}
@@ -202,7 +205,11 @@ const (
 func (m *Monitor) learnAnswer(a answer, now time.Time) {
 	switch {
 	case a.err == nil:
+		if e := m.table[a.id]; e != nil && e.heard.After(a.asked) {
+			a.info.Running = e.info.Running // an event has told of it since
+		}
 		m.update(a.info, now)
+		m.seenStopped(a.info, a.asked)
 		m.judgeLate(a)
 		if e := m.table[a.id]; e != nil && e.file != nil && (e.file.ended.Load() || e.file.absent.Load()) {
 			m.withoutFile(e, a.info, now)

@@ -4,8 +4,8 @@ import (
 	"net/http"
 	"strings"
 
-	"log_capturer/internal/delivery"
 	"log_capturer/internal/httpclient"
+	"log_capturer/internal/record"
 )
 
 // statusBlocked is what Loki answers by default while a tenant's ingestion is
@@ -13,8 +13,9 @@ import (
 // tell from success.)
 const statusBlocked = 260
 
-// read translates Loki's answer to what delivery.Sink promises.
-func (s *Sink) read(res *httpclient.Response, req *delivery.Request) error {
+// read translates Loki's answer to a push of the records that sent returns, which
+// the indexes of a PartialError count, to what delivery.Sink promises.
+func (s *Sink) read(res *httpclient.Response, sent func() []*record.Record) error {
 	switch {
 	case res.Status == http.StatusNoContent:
 		return nil
@@ -29,7 +30,7 @@ func (s *Sink) read(res *httpclient.Response, req *delivery.Request) error {
 	case res.Status > 200 && res.Status < 300:
 		return res.Error("Loki answers 204: check the sink's url")
 	case res.Status == http.StatusBadRequest:
-		return s.readRefusal(res, req)
+		return s.readRefusal(res, sent())
 	default:
 		return res.Classify()
 	}

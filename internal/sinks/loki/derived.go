@@ -18,11 +18,17 @@ const maxDerived = 100
 // record: its level, labels and attributes. Loki takes letters, digits and _ in
 // names; the other characters become _. A name that comes twice then, or is one
 // that the sink sets itself, is left out the second time: Loki would refuse the
-// record.
-func derivedMetadata(d *record.Derivation) iter.Seq2[string, string] {
+// record. So is one of recordLabels that the record has as a label.
+func derivedMetadata(d *record.Derivation, recordLabels []string) iter.Seq2[string, string] {
 	return func(yield func(string, string) bool) {
 		seen := make([]string, 0, 16)
-		if d.Level != "" {
+		for i := range d.Labels {
+			if slices.Contains(recordLabels, d.Labels[i].Name) {
+				seen = append(seen, d.Labels[i].Name)
+			}
+		}
+		first := len(seen)
+		if d.Level != "" && !slices.Contains(seen, metaLevel) {
 			seen = append(seen, metaLevel)
 			if !yield(metaLevel, d.Level) {
 				return
@@ -31,7 +37,7 @@ func derivedMetadata(d *record.Derivation) iter.Seq2[string, string] {
 		for _, list := range [...][]record.Attribute{d.Labels, d.Attributes} {
 			for i := range list {
 				name := metadataName(list[i].Name)
-				if len(seen) == maxDerived {
+				if len(seen)-first == maxDerived {
 					return
 				}
 				if slices.Contains(seen, name) || slices.Contains(reservedMetadata, name) || name == metaStream {

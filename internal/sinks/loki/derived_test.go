@@ -13,7 +13,7 @@ func TestDerivedMetadata(t *testing.T) {
 	f := func(d *record.Derivation, want string) {
 		t.Helper()
 		var got []string
-		for name, value := range derivedMetadata(d) {
+		for name, value := range derivedMetadata(d, nil) {
 			got = append(got, name+"="+value)
 		}
 		if strings.Join(got, " ") != want {
@@ -36,7 +36,7 @@ func TestDerivedMetadata(t *testing.T) {
 		many.Attributes = append(many.Attributes, record.Attribute{Name: fmt.Sprint("a", i), Value: "1"})
 	}
 	n := 0
-	for range derivedMetadata(&many) {
+	for range derivedMetadata(&many, nil) {
 		n++
 	}
 	if n != maxDerived {

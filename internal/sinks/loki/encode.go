@@ -20,10 +20,14 @@ type scratch struct {
 	runs []run
 	// streams numbers the request's Loki streams by their labels.
 	streams map[string]int
-	gzip    httpclient.Gzip
+	// labelled are fixed parts with the labels of records in them, by the
+	// labels, and key is room for such a key.
+	labelled map[string]*fixed
+	key      []byte
+	gzip     httpclient.Gzip
 }
 
-func newScratch() *scratch { return &scratch{streams: map[string]int{}} }
+func newScratch() *scratch { return &scratch{streams: map[string]int{}, labelled: map[string]*fixed{}} }
 
 // maxScratchBytes is the largest raw buffer that is kept.
 const maxScratchBytes = 16 << 20
@@ -31,9 +35,13 @@ const maxScratchBytes = 16 << 20
 // run is a part, or the records of one stream of a part, that goes into one
 // Loki stream.
 type run struct {
-	part    *delivery.Part
-	streams record.StreamSet
-	fixed   [record.NumStreams]*fixed
+	part delivery.Part
+	// of is the part's place in the request, first that of the run's first
+	// record among the records of the request, where labels are those of
+	// records.
+	of, first int
+	streams   record.StreamSet
+	fixed     [record.NumStreams]*fixed
 	// number is the Loki stream's place in the push.
 	number int
 }
@@ -52,30 +60,51 @@ func (r *run) labels() []byte {
 // encode writes the push into req.Body.
 func (s *Sink) encode(req *delivery.Request) error {
 	sc := s.scratch.Get().(*scratch)
-	defer func() {
-		clear(sc.runs) // The next request must not keep this one's batches.
-		sc.runs = sc.runs[:0]
-		clear(sc.streams)
-		if cap(sc.raw) > maxScratchBytes {
-			sc.raw = nil
-		}
-		s.scratch.Put(sc)
-	}()
-	s.plan(sc, req)
+	defer s.release(sc)
+	if s.byRecord() {
+		s.planByRecord(sc, req)
+	} else {
+		s.plan(sc, req)
+	}
+	var err error
+	req.Body, err = s.encodeRuns(req.Body[:0], sc, sc.runs)
+	return err
+}
+
+// release empties sc and gives it back.
+func (s *Sink) release(sc *scratch) {
+	clear(sc.runs) // The next request must not keep this one's batches.
+	sc.runs = sc.runs[:0]
+	clear(sc.streams)
+	if cap(sc.raw) > maxScratchBytes {
+		sc.raw = nil
+	}
+	s.scratch.Put(sc)
+}
+
+// encodeRuns appends the push of runs to dst.
+func (s *Sink) encodeRuns(dst []byte, sc *scratch, runs []run) ([]byte, error) {
+	how := entries{omitMetadata: s.omitMetadata, recordLabels: s.recordLabels}
 	if s.encoding == JSON {
-		sc.raw = appendJSONPush(sc.raw[:0], sc.runs, s.omitMetadata)
-		var err error
-		req.Body, err = sc.gzip.Append(req.Body[:0], sc.raw)
-		return err
+		sc.raw = appendJSONPush(sc.raw[:0], runs, how)
+		return sc.gzip.Append(dst, sc.raw)
 	}
 	var push []byte
-	sc.raw = slices.Grow(sc.raw[:0], pushRoom(sc.runs))
-	sc.raw, push = appendPush(sc.raw, sc.runs, s.omitMetadata)
+	sc.raw = slices.Grow(sc.raw[:0], pushRoom(runs))
+	sc.raw, push = appendPush(sc.raw, runs, how)
 	if s2.MaxEncodedLen(len(push)) < 0 {
-		return fmt.Errorf("a push of %d bytes is more than snappy takes", len(push))
+		return dst, fmt.Errorf("a push of %d bytes is more than snappy takes", len(push))
 	}
-	req.Body = appendSnappy(slices.Grow(req.Body[:0], snappyRoom(len(push))), push)
-	return nil
+	return appendSnappy(slices.Grow(dst, snappyRoom(len(push))), push), nil
+}
+
+// entries says how entries are written.
+type entries struct {
+	// omitMetadata leaves all metadata out.
+	omitMetadata bool
+	// recordLabels are labels of records that are no metadata, since they are
+	// labels of the Loki stream.
+	recordLabels []string
 }
 
 // plan sorts the request's parts into runs by Loki stream, which keeps the
@@ -88,19 +117,15 @@ func (s *Sink) plan(sc *scratch, req *delivery.Request) {
 				continue
 			}
 			f := s.fixed.Of(p.Batch.Source, stream)
-			number, ok := sc.streams[f.stream]
-			if !ok {
-				number = len(sc.streams)
-				sc.streams[f.stream] = number
-			}
+			number := sc.number(f)
 			// A part of two streams with the same labels stays one run, so that
 			// its lines stay as they were written among each other.
-			if n := len(sc.runs); n > 0 && sc.runs[n-1].part == p && sc.runs[n-1].number == number {
+			if n := len(sc.runs); n > 0 && sc.runs[n-1].of == i && sc.runs[n-1].number == number {
 				sc.runs[n-1].streams |= record.Only(stream)
 				sc.runs[n-1].fixed[stream] = f
 				continue
 			}
-			r := run{part: p, streams: record.Only(stream), number: number}
+			r := run{part: *p, of: i, streams: record.Only(stream), number: number}
 			r.fixed[stream] = f
 			sc.runs = append(sc.runs, r)
 		}
@@ -108,6 +133,16 @@ func (s *Sink) plan(sc *scratch, req *delivery.Request) {
 	if len(sc.streams) > 1 {
 		slices.SortStableFunc(sc.runs, func(a, b run) int { return a.number - b.number })
 	}
+}
+
+// number returns the place of the Loki stream of f in the push.
+func (sc *scratch) number(f *fixed) int {
+	number, ok := sc.streams[f.stream]
+	if !ok {
+		number = len(sc.streams)
+		sc.streams[f.stream] = number
+	}
+	return number
 }
 
 // holds reports whether p has a record of the stream.

@@ -52,6 +52,8 @@ type fixed struct {
 	// metadata is the encoded structured metadata: in protobuf the fields
 	// EntryAdapter.structuredMetadata, in JSON the members of the object.
 	metadata []byte
+	// pairs are the labels, kept where records have labels of their own.
+	pairs []pair
 }
 
 // shape makes fixed parts. It is immutable.
@@ -60,6 +62,7 @@ type shape struct {
 	labels       []namedTemplate
 	metadata     []namedTemplate
 	tenant       *template.Template
+	recordLabels []string
 	addStream    bool
 	omitMetadata bool
 }
@@ -71,7 +74,7 @@ type namedTemplate struct {
 
 func newShape(o Options) (*shape, error) {
 	s := &shape{encoding: o.Encoding, omitMetadata: o.OmitMetadata}
-	if len(o.Labels) == 0 {
+	if len(o.Labels)+len(o.RecordLabels) == 0 {
 		return nil, errors.New("labels is empty: a Loki stream needs at least one label")
 	}
 	var err error
@@ -103,7 +106,11 @@ func newShape(o Options) (*shape, error) {
 		}
 		usesStream = usesStream || m.tmpl.UsesStream()
 	}
+	if s.recordLabels, err = checkRecordLabels(o); err != nil {
+		return nil, err
+	}
 	_, labelTaken := o.Labels[metaStream]
+	labelTaken = labelTaken || slices.Contains(s.recordLabels, metaStream)
 	_, metaTaken := o.StructuredMetadata[metaStream]
 	s.addStream = !usesStream && !labelTaken && !metaTaken
 	if s.tenant, err = template.Compile(o.Tenant, nil); err != nil {
@@ -168,16 +175,28 @@ func (s *shape) make(src *record.Source, stream record.Stream) *fixed {
 		stream: canonical(labels),
 	}
 	f.group = f.tenant + "\n" + f.stream
+	if len(s.recordLabels) > 0 {
+		f.group += "\n" + src.Key
+		f.pairs = labels
+	}
+	f.labels = encodeLabels(s.encoding, labels, f.stream)
 	if s.encoding == JSON {
-		f.labels = appendMembers(nil, labels)
 		f.metadata = appendMembers(nil, metadata)
 		return f
 	}
-	f.labels = appendStringField(nil, fieldLabels, f.stream)
 	for _, m := range metadata {
 		f.metadata = appendMetadata(f.metadata, m.name, m.value)
 	}
 	return f
+}
+
+// encodeLabels returns labels as a push has them, which are canonical in the
+// canonical form.
+func encodeLabels(encoding Encoding, labels []pair, canonical string) []byte {
+	if encoding == JSON {
+		return appendMembers(nil, labels)
+	}
+	return appendStringField(nil, fieldLabels, canonical)
 }
 
 // render returns the pairs whose values are not empty, valid UTF-8 and at most

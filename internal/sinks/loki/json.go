@@ -11,7 +11,7 @@ import (
 //
 //	{"streams":[{"stream":{"label":"value"},"values":[["<ns>","<line>",{"name":"value"}]]}]}
 
-func appendJSONPush(dst []byte, runs []run, omitMetadata bool) []byte {
+func appendJSONPush(dst []byte, runs []run, how entries) []byte {
 	dst = append(dst, `{"streams":[`...)
 	for i := range runs {
 		r := &runs[i]
@@ -23,7 +23,7 @@ func appendJSONPush(dst []byte, runs []run, omitMetadata bool) []byte {
 			dst = append(dst, r.labels()...)
 			dst = append(dst, `},"values":[`...)
 		}
-		dst = appendJSONRun(dst, r, omitMetadata)
+		dst = appendJSONRun(dst, r, how)
 	}
 	if len(runs) > 0 {
 		dst = append(dst, `]}`...)
@@ -31,7 +31,7 @@ func appendJSONPush(dst []byte, runs []run, omitMetadata bool) []byte {
 	return append(dst, `]}`...)
 }
 
-func appendJSONRun(dst []byte, r *run, omitMetadata bool) []byte {
+func appendJSONRun(dst []byte, r *run, how entries) []byte {
 	batch := r.part.Batch
 	records := batch.Records[r.part.From:r.part.To]
 	for i := range records {
@@ -42,19 +42,19 @@ func appendJSONRun(dst []byte, r *run, omitMetadata bool) []byte {
 		if dst[len(dst)-1] != '[' {
 			dst = append(dst, ',')
 		}
-		dst = appendJSONEntry(dst, rec, batch.Line(rec), r.fixed[rec.Stream].metadata, batch.Derivation(rec), omitMetadata)
+		dst = appendJSONEntry(dst, rec, batch.Line(rec), r.fixed[rec.Stream].metadata, batch.Derivation(rec), how)
 	}
 	return dst
 }
 
 // appendJSONEntry appends one value.
-func appendJSONEntry(dst []byte, rec *record.Record, line, metadata []byte, d *record.Derivation, omitMetadata bool) []byte {
+func appendJSONEntry(dst []byte, rec *record.Record, line, metadata []byte, d *record.Derivation, how entries) []byte {
 	dst = append(dst, '[', '"')
 	dst = strconv.AppendInt(dst, sentTime(rec), 10)
 	dst = append(dst, '"', ',')
 	dst, valid := jsondoc.AppendString(dst, line)
 	marked := rec.Flags != 0 || rec.Ordinal > 1 || !valid || d != nil
-	if omitMetadata || (len(metadata) == 0 && !marked) {
+	if how.omitMetadata || (len(metadata) == 0 && !marked) {
 		return append(dst, ']')
 	}
 	dst = append(dst, ',', '{')
@@ -75,7 +75,7 @@ func appendJSONEntry(dst []byte, rec *record.Record, line, metadata []byte, d *r
 		dst = append(appendName(dst, metaUnterminated), `"true"`...)
 	}
 	if d != nil {
-		for name, value := range derivedMetadata(d) {
+		for name, value := range derivedMetadata(d, how.recordLabels) {
 			dst, _ = jsondoc.AppendString(appendName(dst, name), []byte(value))
 		}
 	}

@@ -45,6 +45,14 @@
 // Labels and metadata must be UTF-8 for queries to work, and are made so.
 // Empty lines are entries like all others.
 //
+// # Labels of records
+//
+// Options.RecordLabels names labels that pipelines set (a level, an application)
+// and that are to be labels of Loki streams. The records of a source go into as
+// many streams as these have values then, each push of one stream after the
+// other; when one of them has to be tried again, those before it are sent again
+// as well, and dropped by the rule above.
+//
 // # Marks
 //
 // Structured metadata "cut", "continued" and "unterminated" ("true") hold the
@@ -95,6 +103,11 @@ type Options struct {
 	// StructuredMetadata is what else is known of a record's source: name to
 	// template. An empty value is left out.
 	StructuredMetadata map[string]string
+	// RecordLabels are names of labels that pipelines set, and that become
+	// labels of Loki streams, so that records of one source go into several.
+	// A record that a pipeline has changed has these from the pipeline alone,
+	// in the place of one of Labels or of the source with that name.
+	RecordLabels []string
 	// OmitMetadata sends no structured metadata at all, for a Loki that does
 	// not allow it. Marks and ordinals are lost then.
 	OmitMetadata bool
@@ -117,6 +130,8 @@ type Sink struct {
 	encoding Encoding
 	single   bool
 	fixed    *sourcecache.Cache[*fixed]
+	// recordLabels is Options.RecordLabels, sorted.
+	recordLabels []string
 	// omitMetadata is Options.OmitMetadata.
 	omitMetadata bool
 	scratch      sync.Pool // of *scratch
@@ -164,6 +179,7 @@ func New(o Options) (*Sink, error) {
 		encoding:     o.Encoding,
 		single:       o.StreamsPerPush == 1,
 		fixed:        sourcecache.New(shape.make),
+		recordLabels: shape.recordLabels,
 		omitMetadata: o.OmitMetadata,
 	}
 	s.scratch.New = func() any { return newScratch() }
@@ -187,7 +203,8 @@ func parseURL(text string) (*url.URL, error) {
 
 // Group returns the key of the Loki stream and tenant that the records of one
 // stream of src belong to, or of the tenant alone when a push may hold any
-// number of streams.
+// number of streams. With record labels it is that of the source, whose records
+// are then pushed stream by stream.
 func (s *Sink) Group(src *record.Source, stream record.Stream) string {
 	f := s.fixed.Of(src, stream)
 	if s.single {
@@ -203,6 +220,9 @@ func (s *Sink) Send(ctx context.Context, req *delivery.Request) error {
 	if first == nil {
 		return nil
 	}
+	if s.byRecord() && s.single {
+		return s.sendByRecord(ctx, req, first.tenant)
+	}
 	if !req.Encoded {
 		if err := s.encode(req); err != nil {
 			return &delivery.PermanentError{Reason: "encoding", Err: err}
@@ -213,7 +233,16 @@ func (s *Sink) Send(ctx context.Context, req *delivery.Request) error {
 	if err != nil {
 		return err
 	}
-	return s.read(res, req)
+	return s.read(res, func() []*record.Record { return recordsOf(req) })
+}
+
+// recordsOf returns the records of a request, in order.
+func recordsOf(req *delivery.Request) []*record.Record {
+	var records []*record.Record
+	for _, rec := range req.All() {
+		records = append(records, rec)
+	}
+	return records
 }
 
 // headerOf returns the header of a push.

@@ -43,7 +43,7 @@ const maxHeader = 1 + 5
 
 // appendPush appends the push of runs to dst, and returns dst and the part of
 // it that is the push.
-func appendPush(dst []byte, runs []run, omitMetadata bool) (buf, push []byte) {
+func appendPush(dst []byte, runs []run, how entries) (buf, push []byte) {
 	begin := len(dst)
 	for len(runs) > 0 {
 		n := 1
@@ -54,7 +54,7 @@ func appendPush(dst []byte, runs []run, omitMetadata bool) (buf, push []byte) {
 		dst = append(dst, make([]byte, maxHeader)...)
 		dst = append(dst, runs[0].labels()...)
 		for i := range runs[:n] {
-			dst = appendRun(dst, &runs[i], omitMetadata)
+			dst = appendRun(dst, &runs[i], how)
 		}
 		// The header is put right before the message. What it leaves free is
 		// skipped at the beginning of the push, and closed by moving the
@@ -95,7 +95,7 @@ func pushRoom(runs []run) int {
 	return size
 }
 
-func appendRun(dst []byte, r *run, omitMetadata bool) []byte {
+func appendRun(dst []byte, r *run, how entries) []byte {
 	batch := r.part.Batch
 	records := batch.Records[r.part.From:r.part.To]
 	for i := range records {
@@ -103,13 +103,13 @@ func appendRun(dst []byte, r *run, omitMetadata bool) []byte {
 		if !r.streams.Has(rec.Stream) {
 			continue
 		}
-		dst = appendEntry(dst, rec, batch.Line(rec), r.fixed[rec.Stream].metadata, batch.Derivation(rec), omitMetadata)
+		dst = appendEntry(dst, rec, batch.Line(rec), r.fixed[rec.Stream].metadata, batch.Derivation(rec), how)
 	}
 	return dst
 }
 
 // appendEntry appends the field StreamAdapter.entries.
-func appendEntry(dst []byte, rec *record.Record, line, metadata []byte, d *record.Derivation, omitMetadata bool) []byte {
+func appendEntry(dst []byte, rec *record.Record, line, metadata []byte, d *record.Derivation, how entries) []byte {
 	t := sentTime(rec)
 	seconds, nanos := t/1e9, t%1e9
 	if nanos < 0 {
@@ -129,12 +129,12 @@ func appendEntry(dst []byte, rec *record.Record, line, metadata []byte, d *recor
 	size := 2 + timeSize + lineSize + len(metadata)
 
 	var marks []byte
-	if (rec.Flags != 0 || rec.Ordinal > 1) && !omitMetadata {
+	if (rec.Flags != 0 || rec.Ordinal > 1) && !how.omitMetadata {
 		var room [128]byte // More than all marks together take.
 		marks = appendMarks(room[:0], rec)
 	}
-	if d != nil && !omitMetadata {
-		for name, value := range derivedMetadata(d) {
+	if d != nil && !how.omitMetadata {
+		for name, value := range derivedMetadata(d, how.recordLabels) {
 			marks = appendMetadata(marks, name, value)
 		}
 	}

@@ -60,7 +60,7 @@ var (
 const ingesterTime = "2006-01-02 15:04:05.999999999 -0700 MST"
 
 // readRefusal translates a 400.
-func (s *Sink) readRefusal(res *httpclient.Response, req *delivery.Request) error {
+func (s *Sink) readRefusal(res *httpclient.Response, sent []*record.Record) error {
 	text := strings.TrimSpace(string(res.Body))
 	if hint := configurationHint(text); hint != "" {
 		return res.Error(hint)
@@ -73,10 +73,10 @@ func (s *Sink) readRefusal(res *httpclient.Response, req *delivery.Request) erro
 	if !s.single || res.Truncated {
 		return permanent
 	}
-	for _, account := range []func(string, *delivery.Request) ([]delivery.Refusal, bool){
+	for _, account := range []func(string, []*record.Record) ([]delivery.Refusal, bool){
 		allRefused, listedByDistributor, listedByIngester,
 	} {
-		if refused, ok := account(text, req); ok {
+		if refused, ok := account(text, sent); ok {
 			for i := range refused {
 				refused[i].Detail = res.Message
 			}
@@ -172,7 +172,7 @@ func splitGroups(text string) []group {
 
 // allRefused recognises a rule that every record breaks, so that none can have
 // been kept, whatever else the text leaves out.
-func allRefused(text string, req *delivery.Request) ([]delivery.Refusal, bool) {
+func allRefused(text string, sent []*record.Record) ([]delivery.Refusal, bool) {
 	text = firstGroup(text)
 	reason := reasonOf(text)
 	breaks := func(*record.Record) bool { return false }
@@ -185,7 +185,7 @@ func allRefused(text string, req *delivery.Request) ([]delivery.Refusal, bool) {
 		breaks = func(*record.Record) bool { return true }
 	}
 	var refused []delivery.Refusal
-	for _, rec := range req.All() {
+	for _, rec := range sent {
 		if !breaks(rec) {
 			return nil, false
 		}
@@ -214,27 +214,26 @@ func parseSecond(text string) (int64, bool) {
 	return t.UnixNano(), err == nil
 }
 
-// ledger marks the refused records of a request.
+// ledger marks the refused records of a push.
 type ledger struct {
-	req     *delivery.Request
+	sent    []*record.Record
 	reasons []string
 	refused int
 }
 
-func newLedger(req *delivery.Request) *ledger {
-	return &ledger{req: req, reasons: make([]string, req.Len())}
+func newLedger(sent []*record.Record) *ledger {
+	return &ledger{sent: sent, reasons: make([]string, len(sent))}
 }
 
 // mark marks the unmarked records that match, and reports whether they are
 // exactly count.
 func (l *ledger) mark(count int, reason string, match func(*record.Record) bool) bool {
-	i, marked := 0, 0
-	for _, rec := range l.req.All() {
+	marked := 0
+	for i, rec := range l.sent {
 		if l.reasons[i] == "" && match(rec) {
 			l.reasons[i] = reason
 			marked++
 		}
-		i++
 	}
 	l.refused += marked
 	return marked == count
@@ -253,12 +252,12 @@ func (l *ledger) refusals() []delivery.Refusal {
 // listedByDistributor reads a list of all of the distributor's errors. It is
 // complete, and the rest was kept, when for each group as many records as it
 // counts have the fact that it names: the length, or the second.
-func listedByDistributor(text string, req *delivery.Request) ([]delivery.Refusal, bool) {
+func listedByDistributor(text string, sent []*record.Record) ([]delivery.Refusal, bool) {
 	groups := splitGroups(text)
 	if len(groups) == 0 {
 		return nil, false
 	}
-	ledger := newLedger(req)
+	ledger := newLedger(sent)
 	// An entry is refused for the first rule that it breaks. Times come first.
 	var long []group
 	for _, g := range groups {
@@ -296,7 +295,7 @@ func listedByDistributor(text string, req *delivery.Request) ([]delivery.Refusal
 // listedByIngester reads the ingester's list. It is complete, and the rest was
 // kept, when it lists as many entries as were refused, out of as many as were
 // sent, and each time that it lists is that of as many records.
-func listedByIngester(text string, req *delivery.Request) ([]delivery.Refusal, bool) {
+func listedByIngester(text string, sent []*record.Record) ([]delivery.Refusal, bool) {
 	byTime := map[int64]int{}
 	reasons := map[int64]string{}
 	listed := 0
@@ -316,10 +315,10 @@ func listedByIngester(text string, req *delivery.Request) ([]delivery.Refusal, b
 		text = text[len(m[0]):]
 	}
 	m := totalPattern.FindStringSubmatch(text)
-	if m == nil || m[1] != fmt.Sprint(listed) || m[2] != fmt.Sprint(req.Len()) {
+	if m == nil || m[1] != fmt.Sprint(listed) || m[2] != fmt.Sprint(len(sent)) {
 		return nil, false
 	}
-	ledger := newLedger(req)
+	ledger := newLedger(sent)
 	for t, count := range byTime {
 		atTime := func(r *record.Record) bool { return sentTime(r) == t }
 		if !ledger.mark(count, reasons[t], atTime) {

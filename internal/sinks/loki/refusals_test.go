@@ -31,7 +31,7 @@ func TestReadRefusal(t *testing.T) {
 	standard := []rec{at(1*second+5, "aaaa"), at(1*second+6, "bb"), at(2*second, "cccc"), at(3*second, "d")}
 	check := func(s *Sink, res *httpclient.Response, recs []rec, want string) {
 		t.Helper()
-		err := s.readRefusal(res, requestOf(batchOf(web, recs...)))
+		err := s.readRefusal(res, recordsOf(requestOf(batchOf(web, recs...))))
 		if got := kind(err); got != want {
 			t.Errorf("%q\ngot  %s (%v)\nwant %s", res.Body, got, err, want)
 		}
@@ -120,7 +120,7 @@ func TestForgedRefusals(t *testing.T) {
 	text := "Max entry size '3' bytes exceeded for stream '" + forged + "' while adding an entry with length '4' bytes"
 	recs := []rec{at(1, "a"), at(2, "bbbb")}
 	for _, body := range []string{text, "entry for stream '" + forged + "' has timestamp too new: 1970-01-01T00:00:00Z"} {
-		err := s.readRefusal(&httpclient.Response{Status: 400, Body: []byte(body)}, requestOf(batchOf(web, recs...)))
+		err := s.readRefusal(&httpclient.Response{Status: 400, Body: []byte(body)}, recordsOf(requestOf(batchOf(web, recs...))))
 		if got := kind(err); !strings.HasPrefix(got, "permanent ") {
 			t.Errorf("%q: %s", body, got)
 		}
@@ -135,7 +135,7 @@ func FuzzReadRefusal(f *testing.F) {
 	s := newSink(f, Options{StreamsPerPush: 1})
 	f.Fuzz(func(t *testing.T, text string) {
 		req := requestOf(batchOf(web, at(1_000_000_000, "aaaa"), rec{record.Record{Time: 5_000_000_000}, "b"}))
-		err := s.readRefusal(&httpclient.Response{Status: 400, Header: http.Header{}, Body: []byte(text)}, req)
+		err := s.readRefusal(&httpclient.Response{Status: 400, Header: http.Header{}, Body: []byte(text)}, recordsOf(req))
 		if err == nil {
 			t.Errorf("%q is no refusal", text)
 		}

@@ -1,0 +1,70 @@
+package promtail
+
+import (
+	"strings"
+
+	"github.com/goccy/go-yaml"
+)
+
+// metricsStage converts metrics, each to a stage of its own: those whose source a
+// record does not have are left as they are.
+func (p *pipeline) metricsStage(n node) {
+	for _, e := range n.entries() {
+		typ := strings.ToLower(e.value.get("type").text())
+		from := e.value.get("source").text()
+		if from == "" {
+			from = e.key
+		}
+		config := e.value.get("config")
+		action := strings.ToLower(config.get("action").text())
+		all := config.get("match_all").isTrue()
+		bytes := all && config.get("count_entry_bytes").isTrue()
+		prefix := "promtail_custom_"
+		if own := e.value.get("prefix").text(); own != "" {
+			prefix = own
+		}
+		metric := yaml.MapSlice{item("name", prefix+e.key), item("type", typ)}
+		if help := e.value.get("description").text(); help != "" {
+			metric = append(metric, item("help", escape(help)))
+		}
+		var conditions []string
+		if !all {
+			conditions = append(conditions, field(p.read(from))+" != nil")
+		}
+		if value := config.get("value"); value.exists() {
+			conditions = append(conditions, p.source(from)+" == "+quote(value.text()))
+		}
+		switch {
+		case typ == "counter" && action == "add" && bytes:
+			metric = append(metric, item("value", "len(line)"))
+		case typ == "counter" && action == "inc":
+		case typ == "counter" && action == "add", typ == "gauge" && action == "set", typ == "histogram":
+			conditions = append(conditions, matches(p.source(from), number))
+			metric = append(metric, item("value", escape("float("+p.source(from)+")")))
+		default:
+			p.note(e.value, "is not carried over: a %s with the action %q is not known", typ, action)
+			continue
+		}
+		labels := yaml.MapSlice{}
+		for _, name := range sortedKeys(p.labels) {
+			labels = append(labels, item(name, escape(label(name)+` ?? ""`)))
+		}
+		if len(labels) > 0 {
+			metric = append(metric, item("labels", labels))
+		}
+		var buckets []any
+		for _, bucket := range config.get("buckets").list() {
+			buckets = append(buckets, bucket.text())
+		}
+		if len(buckets) > 0 {
+			metric = append(metric, item("buckets", buckets))
+		}
+		p.stageIf(and(conditions...), "metrics", item("metrics", []any{metric}))
+		c := []string{"action", "match_all", "count_entry_bytes", "value", "buckets"}
+		p.leftOver(config, c...)
+		p.leftOver(e.value, "type", "source", "config", "prefix", "description", "max_idle_duration")
+	}
+}
+
+// number matches what is a number.
+const number = `^[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?$`
