@@ -121,7 +121,11 @@ type Member struct {
 	stepped, data time.Time
 	little        bool
 	// swept is set while it waits for the next sweep.
-	swept   bool
+	swept bool
+	// streak is of how many steps in a row each had data (see busy.go), and busy
+	// says that it is read with every sweep, whatever the kernel tells.
+	streak  int
+	busy    bool
 	element *list.Element
 	gone    chan struct{}
 }
@@ -299,6 +303,9 @@ func (s *Set) stepped(m *Member, verdict Verdict, used int64) {
 		s.drop(m)
 	case verdict == Again:
 		s.enqueue(m)
+	case s.keepsBusy(m, used):
+		m.swept = true
+		s.rest(m, s.sweep.Add(s.opts.Gather))
 	default:
 		s.rest(m, now.Add(s.pause(m, now)))
 		if m.woken {
