@@ -50,6 +50,18 @@ func TestSetSweepsBusyLogs(t *testing.T) {
 		lines = r.keepWriting("a", n+1, func() bool { return isMute(m) })
 	}
 
+	// What is written behind the step that finds nothing, and before the kernel
+	// tells again, is found as well.
+	r.mu.Lock()
+	r.idle = func() {
+		if isMute(m) {
+			r.write("a", "late\n")
+		}
+	}
+	r.mu.Unlock()
+	lines += " late"
+	r.want("a", lines)
+
 	// Rotations are told of all the time.
 	must(t, os.Rename(r.path("a"), r.path("a.1")))
 	r.write("a", "rotated\n")

@@ -25,6 +25,8 @@ type setRig struct {
 	appeared []string
 	// running counts the steps of each log that are under way.
 	running map[string]int
+	// idle, where it is set, is called in each step that finds nothing.
+	idle func()
 }
 
 func newSetRig(t *testing.T, opts SetOptions) *setRig {
@@ -86,6 +88,12 @@ func (r *setRig) step(name string, reader *Reader, buf []byte) Verdict {
 		return Leave
 	}
 	if c.Kind != Data {
+		r.mu.Lock()
+		idle := r.idle
+		r.mu.Unlock()
+		if idle != nil {
+			idle()
+		}
 		return Rest
 	}
 	end := strings.LastIndexByte(string(c.Data), '\n') + 1

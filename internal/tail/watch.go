@@ -224,6 +224,9 @@ func (w *watcher) beginAll() {
 	w.mu.Lock()
 	var begun []*Member
 	for _, d := range w.dirs {
+		if d.works.Load() {
+			continue
+		}
 		if w.begin(d); d.works.Load() {
 			for _, m := range d.members {
 				begun = append(begun, m)
