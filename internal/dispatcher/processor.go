@@ -246,6 +246,7 @@ func (s *processed) batch() *record.Batch {
 			size = s.work.origin.LineBytes()
 		}
 		s.work.out = record.NewBatch(s.source, size)
+		s.work.out.Gathered = s.work.origin != nil && s.work.origin.Gathered
 	}
 	return s.work.out
 }
@@ -357,7 +358,7 @@ func (c *parcel) of(place int) *record.Batch {
 		return nil
 	}
 	b := record.NewBatch(c.batch.Source, c.batch.LineBytes()*n/len(c.sinks))
-	b.From, b.To = c.batch.From, c.batch.To
+	b.From, b.To, b.Gathered = c.batch.From, c.batch.To, c.batch.Gathered
 	for i, set := range c.sinks {
 		if set.Has(place) {
 			r := &c.batch.Records[i]

@@ -71,6 +71,29 @@ func TestSetSweepsBusyLogs(t *testing.T) {
 	r.want("a", lines+" rotated last")
 }
 
+// What is read in a sweep has gathered; a line that comes alone has not.
+func TestSetGathers(t *testing.T) {
+	r := newSetRig(t, hours(SetOptions{Gather: 10 * time.Millisecond}))
+	r.write("a", "")
+	m := r.add("a")
+	r.eventually("the directory is watched", m.Watched)
+	lines := r.keepWriting("a", 1, func() bool { return isMute(m) && r.wasGathered("a") })
+	r.eventually("a line that comes alone has not gathered", func() bool {
+		time.Sleep(50 * time.Millisecond)
+		lines += " alone"
+		r.write("a", "alone\n")
+		r.want("a", lines)
+		return !r.wasGathered("a")
+	})
+}
+
+// wasGathered reports whether the log's last data was read in a sweep.
+func (r *setRig) wasGathered(name string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.gathered[name]
+}
+
 // A log that is written to all the time does not hide another one's changes.
 func TestSetHearsOfQuietLogsBesideBusyOnes(t *testing.T) {
 	r := newSetRig(t, hours(SetOptions{Gather: 10 * time.Millisecond}))

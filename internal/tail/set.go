@@ -44,7 +44,8 @@ type SetOptions struct {
 	// Gather is the least time between two sweeps. What has changed since one began
 	// is read with the next one, so that many logs that are written to all the
 	// time are read together, and what is read of them goes on together. Only one
-	// of which a step has read much is stepped again at once. Default 80ms.
+	// of which a step has read much is stepped again at once. Default 110ms: what
+	// was gathered for so long need not linger in a queue.
 	Gather time.Duration
 	// NoWatch turns the kernel's help off, as on file systems that have none.
 	NoWatch bool
@@ -64,7 +65,7 @@ func (o *SetOptions) setDefaults() {
 	set(&o.MaxPoll, 2*time.Second)
 	set(&o.WatchedPoll, time.Second)
 	set(&o.MaxWatchedPoll, 15*time.Second)
-	set(&o.Gather, 80*time.Millisecond)
+	set(&o.Gather, 110*time.Millisecond)
 	if o.Workers == 0 {
 		o.Workers = 2
 	}
@@ -370,6 +371,7 @@ func (s *Set) enqueue(m *Member) {
 	if m.index >= 0 {
 		heap.Remove(&s.resting, m.index)
 	}
+	m.reader.gathered = m.swept
 	m.state, m.swept = memberReady, false
 	s.ready = append(s.ready, m)
 	signal(s.work)
