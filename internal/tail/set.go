@@ -95,8 +95,8 @@ type Set struct {
 	open    *list.List
 	closed  int64
 	stopped bool
-	// sweep is when the last sweep began.
-	sweep time.Time
+	// made is when the set was made, and sweep when the last sweep began.
+	made, sweep time.Time
 }
 
 // Member is a log in a Set.
@@ -144,7 +144,7 @@ const (
 func NewSet(opts SetOptions) *Set {
 	opts.setDefaults()
 	s := &Set{
-		opts: opts, open: list.New(), members: map[*Member]struct{}{},
+		opts: opts, made: time.Now(), open: list.New(), members: map[*Member]struct{}{},
 		work: make(chan struct{}, 1), kick: make(chan struct{}, 1),
 	}
 	s.watch = newWatcher(s)
@@ -308,7 +308,7 @@ func (s *Set) stepped(m *Member, verdict Verdict, used int64) {
 		m.swept = true
 		s.rest(m, s.sweep.Add(s.opts.Gather))
 	default:
-		s.rest(m, now.Add(s.pause(m, now)))
+		s.rest(m, s.together(now, s.pause(m, now)))
 		if m.woken {
 			s.wake(m)
 		}
