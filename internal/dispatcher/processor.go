@@ -30,18 +30,28 @@ type Processor struct {
 
 	mu      sync.Mutex
 	sources map[string]*processed
+	// unsent are the sources of which something is held, or was not accepted by all
+	// sinks, and wake has a token when there may be any.
+	unsent map[*processed]struct{}
+	wake   chan struct{}
 }
 
 // NewProcessor returns a processor before next, whose sinks are those that the
 // table was compiled with.
 func NewProcessor(next *Dispatcher, table *pipeline.Table, logger *slog.Logger) *Processor {
-	return &Processor{next: next, table: table, logger: logger, sources: map[string]*processed{}}
+	return &Processor{
+		next: next, table: table, logger: logger, sources: map[string]*processed{},
+		unsent: map[*processed]struct{}{}, wake: make(chan struct{}, 1),
+	}
 }
 
 // processed is the state of a source. It is used by whoever has its turn.
 type processed struct {
+	key string
 	// turn has room for one token, which is held by whoever uses the rest.
 	turn chan struct{}
+	// unsent says that it is in Processor.unsent.
+	unsent bool
 
 	source *record.Source
 	choice pipeline.Choice
@@ -83,7 +93,7 @@ func (p *Processor) of(ctx context.Context, key string) (*processed, error) {
 	p.mu.Lock()
 	s := p.sources[key]
 	if s == nil {
-		s = &processed{turn: make(chan struct{}, 1)}
+		s = &processed{key: key, turn: make(chan struct{}, 1)}
 		p.sources[key] = s
 	}
 	p.mu.Unlock()
@@ -107,6 +117,7 @@ func (p *Processor) Accept(ctx context.Context, b *record.Batch) error {
 		return err
 	}
 	defer s.leave()
+	defer p.note(s)
 	p.open(s, b.Source)
 	if s.run == nil && len(s.outbox) == 0 {
 		return p.next.Accept(ctx, b)
@@ -388,9 +399,37 @@ func (p *Processor) Resume(source string, start record.Cursor) ([]record.Cursor,
 // Forget removes the positions of a source that will not come again.
 func (p *Processor) Forget(source string) error {
 	p.mu.Lock()
+	delete(p.unsent, p.sources[source])
 	delete(p.sources, source)
 	p.mu.Unlock()
 	return p.next.Forget(source)
+}
+
+// note enters whether something of a source is held or was not accepted by all
+// sinks. The caller has its turn.
+func (p *Processor) note(s *processed) {
+	unsent := len(s.outbox) > 0 || s.run != nil && s.run.Holds()
+	if unsent == s.unsent {
+		return
+	}
+	s.unsent = unsent
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case !unsent:
+		delete(p.unsent, s)
+	case p.sources[s.key] == s: // it was not forgotten
+		p.unsent[s] = struct{}{}
+		p.wakeLocked()
+	}
+}
+
+// wakeLocked has Run flush soon. The caller holds p.mu.
+func (p *Processor) wakeLocked() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
 }
 
 // flushInterval is how often lines are looked for that were held long enough.
@@ -399,13 +438,19 @@ const flushInterval = 200 * time.Millisecond
 // Run sends on what stages have held for as long as they may, until ctx is done.
 // What is held then is read again after the next start.
 func (p *Processor) Run(ctx context.Context) error {
-	ticker := time.NewTicker(flushInterval)
-	defer ticker.Stop()
+	timer := time.NewTimer(flushInterval)
+	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-ticker.C:
+		case <-p.wake:
+		}
+		timer.Reset(flushInterval)
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-timer.C:
 		}
 		if err := p.Flush(ctx); err != nil && ctx.Err() == nil {
 			p.logger.Warn("flush_failed", "error", err)
@@ -417,8 +462,8 @@ func (p *Processor) Run(ctx context.Context) error {
 // being read at the moment are left out.
 func (p *Processor) Flush(ctx context.Context) error {
 	p.mu.Lock()
-	all := make([]*processed, 0, len(p.sources))
-	for _, s := range p.sources {
+	all := make([]*processed, 0, len(p.unsent))
+	for s := range p.unsent {
 		all = append(all, s)
 	}
 	p.mu.Unlock()
@@ -427,9 +472,15 @@ func (p *Processor) Flush(ctx context.Context) error {
 		select {
 		case s.turn <- struct{}{}:
 			errs = append(errs, p.flush(ctx, s))
+			p.note(s)
 			s.leave()
 		default:
 		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.unsent) > 0 {
+		p.wakeLocked()
 	}
 	return errors.Join(errs...)
 }
