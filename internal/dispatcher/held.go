@@ -15,14 +15,21 @@ const flushInterval = 200 * time.Millisecond
 // of sources that have ended, until ctx is done. What is held then is read again
 // after the next start.
 func (p *Processor) Run(ctx context.Context) error {
-	ticker := time.NewTicker(flushInterval)
-	defer ticker.Stop()
+	timer := time.NewTimer(flushInterval)
+	defer timer.Stop()
+	waiting := true
 	for {
 		var err error
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-ticker.C:
+		case <-p.held:
+			if !waiting {
+				timer.Reset(flushInterval)
+				waiting = true
+			}
+		case <-timer.C:
+			waiting = false
 			err = p.Flush(ctx)
 		case <-p.wake:
 			err = p.flushEnded(ctx)
@@ -37,12 +44,45 @@ func (p *Processor) Run(ctx context.Context) error {
 // being read at the moment are left out.
 func (p *Processor) Flush(ctx context.Context) error {
 	p.mu.Lock()
-	all := make([]*processed, 0, len(p.sources))
-	for _, s := range p.sources {
+	all := make([]*processed, 0, len(p.unsent))
+	for s := range p.unsent {
 		all = append(all, s)
 	}
 	p.mu.Unlock()
-	return p.flushAll(ctx, all)
+	err := p.flushAll(ctx, all)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.unsent) > 0 {
+		p.flushSoon()
+	}
+	return err
+}
+
+// note enters whether something of a source is held or was not accepted by all
+// sinks. The caller has its turn.
+func (p *Processor) note(s *processed) {
+	unsent := len(s.outbox) > 0 || s.run != nil && s.run.Holds()
+	if unsent == s.unsent {
+		return
+	}
+	s.unsent = unsent
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case !unsent:
+		delete(p.unsent, s)
+	case p.sources[s.key] == s: // it was not forgotten
+		p.unsent[s] = struct{}{}
+		p.flushSoon()
+	}
+}
+
+// flushSoon has Run flush within the interval. The caller holds p.mu.
+func (p *Processor) flushSoon() {
+	select {
+	case p.held <- struct{}{}:
+	default:
+	}
 }
 
 func (p *Processor) flushAll(ctx context.Context, all []*processed) error {
@@ -51,6 +91,7 @@ func (p *Processor) flushAll(ctx context.Context, all []*processed) error {
 		select {
 		case s.turn <- struct{}{}:
 			errs = append(errs, p.flush(ctx, s))
+			p.note(s)
 			s.leave()
 		default:
 		}

@@ -30,6 +30,10 @@ type Processor struct {
 
 	mu      sync.Mutex
 	sources map[string]*processed
+	// unsent are the sources of which something is held, or was not accepted by all
+	// sinks; held has a token when one has come to them.
+	unsent map[*processed]struct{}
+	held   chan struct{}
 	// ended are the sources that have come to an end and may hold something;
 	// wake has a token when there are any.
 	ended []string
@@ -39,7 +43,10 @@ type Processor struct {
 // NewProcessor returns a processor before next, whose sinks are those that the
 // table was compiled with.
 func NewProcessor(next *Dispatcher, table *pipeline.Table, logger *slog.Logger) *Processor {
-	return &Processor{next: next, table: table, logger: logger, sources: map[string]*processed{}, wake: make(chan struct{}, 1)}
+	return &Processor{
+		next: next, table: table, logger: logger, sources: map[string]*processed{},
+		unsent: map[*processed]struct{}{}, held: make(chan struct{}, 1), wake: make(chan struct{}, 1),
+	}
 }
 
 // Audience sees what comes out of the pipelines, as the sinks accept it.
@@ -57,8 +64,11 @@ func (p *Processor) watched() bool { return p.shown != nil && p.shown.Watched() 
 
 // processed is the state of a source. It is used by whoever has its turn.
 type processed struct {
+	key string
 	// turn has room for one token, which is held by whoever uses the rest.
 	turn chan struct{}
+	// unsent says that it is in Processor.unsent.
+	unsent bool
 	// over says that what was taken in is all of a run of the source, so that
 	// nothing of it is to wait for more.
 	over atomic.Bool
@@ -103,7 +113,7 @@ func (p *Processor) of(ctx context.Context, key string) (*processed, error) {
 	p.mu.Lock()
 	s := p.sources[key]
 	if s == nil {
-		s = &processed{turn: make(chan struct{}, 1)}
+		s = &processed{key: key, turn: make(chan struct{}, 1)}
 		p.sources[key] = s
 	}
 	p.mu.Unlock()
@@ -127,6 +137,7 @@ func (p *Processor) Accept(ctx context.Context, b *record.Batch) error {
 		return err
 	}
 	defer s.leave()
+	defer p.note(s)
 	p.open(s, b.Source)
 	if s.run == nil && len(s.outbox) == 0 && !p.watched() {
 		return p.next.Accept(ctx, b)
@@ -269,6 +280,7 @@ func (s *processed) batch() *record.Batch {
 			size = s.work.origin.LineBytes()
 		}
 		s.work.out = record.NewBatch(s.source, size)
+		s.work.out.Gathered = s.work.origin != nil && s.work.origin.Gathered
 	}
 	return s.work.out
 }
@@ -383,7 +395,7 @@ func (c *parcel) of(place int) *record.Batch {
 		return nil
 	}
 	b := record.NewBatch(c.batch.Source, c.batch.LineBytes()*n/len(c.sinks))
-	b.From, b.To = c.batch.From, c.batch.To
+	b.From, b.To, b.Gathered = c.batch.From, c.batch.To, c.batch.Gathered
 	for i, set := range c.sinks {
 		if set.Has(place) {
 			r := &c.batch.Records[i]
@@ -413,6 +425,7 @@ func (p *Processor) Resume(source string, start record.Cursor) ([]record.Cursor,
 // Forget removes the positions of a source that will not come again.
 func (p *Processor) Forget(source string) error {
 	p.mu.Lock()
+	delete(p.unsent, p.sources[source])
 	delete(p.sources, source)
 	p.mu.Unlock()
 	return p.next.Forget(source)

@@ -406,3 +406,38 @@ func TestTheAudienceSeesWhatComesOut(t *testing.T) {
 	f(joining+"  - {type: level, default: info}\n", "app",
 		[]string{"stdout before", "stdout one\n more", "stdout two", "stderr bad"}, map[string]int{"info": 4})
 }
+
+// What a stage holds goes on when it was held for long enough, also when nothing
+// else comes: Run sees to it, however long it had nothing to do before.
+func TestRunSendsWhatIsHeld(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := startLife(t, deliverytest.NewJournal(), "\n  - {type: multiline, continuation: '^ ', max_wait: 1s}\n")
+		l.group.Go("dispatcher", l.processor.Run)
+		log := recordtest.NewLog("container/1")
+		log.Source.ContainerName = "app"
+		for i, line := range []string{"one", " and on", "two"} {
+			log.Write(record.Stdout, int64(i), line)
+		}
+		reader := resumed(t, l, log)
+		for _, step := range []struct {
+			lines int
+			want  []string
+		}{{2, []string{"one", " and on"}}, {1, []string{"one", " and on", "two"}}} {
+			time.Sleep(time.Hour)
+			if err := l.processor.Accept(t.Context(), reader.Next(step.lines)); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(2 * time.Second)
+			synctest.Wait()
+			for i, sink := range l.sinks {
+				if got := linesOf(sink.Taken(), record.Stdout); !slices.Equal(got, step.want) {
+					t.Errorf("sink %d has %q, want %q", i, got, step.want)
+				}
+			}
+		}
+		l.group.Cancel()
+		if err := l.group.Wait(); err != nil {
+			t.Error(err)
+		}
+	})
+}

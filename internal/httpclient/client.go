@@ -131,16 +131,23 @@ func (c *Client) do(ctx context.Context, method string, target *url.URL, header 
 		ctx, cancel = context.WithTimeoutCause(ctx, c.options.Timeout, errTimeout(c.options.Timeout))
 		defer cancel()
 	}
-	payload := &payload{data: body}
-	defer payload.detach()
+	var reader func() (io.ReadCloser, error)
+	if len(body) <= smallBytes {
+		reader = small(body)
+	} else {
+		payload := &payload{data: body}
+		defer payload.detach()
+		reader = payload.reader
+	}
+	first, _ := reader() // never fails
 
 	req := (&http.Request{
 		Method:        method,
 		URL:           target,
 		Host:          c.host,
 		Header:        c.headers.Clone(),
-		Body:          payload.reader(),
-		GetBody:       func() (io.ReadCloser, error) { return payload.reader(), nil },
+		Body:          first,
+		GetBody:       reader,
 		ContentLength: int64(len(body)),
 	}).WithContext(ctx)
 	for name, values := range header {

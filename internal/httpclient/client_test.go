@@ -232,6 +232,51 @@ func TestBufferIsFreeAfterPost(t *testing.T) {
 	}
 }
 
+// What is small goes out in one write, header and body: two are two packets, each of
+// which wakes the destination.
+func TestSmallBodiesAreOneWrite(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	body := bytes.Repeat([]byte("x"), smallBytes)
+	done := make(chan error, 1)
+	go func() {
+		done <- func() error {
+			conn, err := l.Accept()
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			buf := make([]byte, 2*smallBytes)
+			for range 20 {
+				n, err := conn.Read(buf)
+				if err != nil {
+					return err
+				}
+				if !bytes.HasSuffix(buf[:n], body) {
+					return fmt.Errorf("the first %d bytes that came are not all of the request", n)
+				}
+				if _, err := io.WriteString(conn, "HTTP/1.1 204 No Content\r\n\r\n"); err != nil {
+					return err
+				}
+			}
+			return nil
+		}()
+	}()
+	c := mustNew(t, Options{})
+	for range 20 {
+		if _, err := c.Post(t.Context(), parse(t, "http://"+l.Addr().String()), nil, body); err != nil {
+			t.Error(err)
+			break
+		}
+	}
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+}
+
 // A kept connection that the destination has closed meanwhile costs at most the
 // one attempt that finds it so.
 func TestDeadConnectionIsReplaced(t *testing.T) {

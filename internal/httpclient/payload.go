@@ -1,10 +1,22 @@
 package httpclient
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"sync"
 )
+
+// smallBytes is the largest body that is copied for its request.
+const smallBytes = 24 << 10
+
+// small returns a body that is a copy of data. Of what is known to be in memory
+// net/http sends the header and the body in one write, and a copy may be read for
+// as long as it likes.
+func small(data []byte) func() (io.ReadCloser, error) {
+	data = bytes.Clone(data)
+	return func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }
+}
 
 // payload is a request body whose buffer can be taken back.
 //
@@ -31,7 +43,7 @@ func (p *payload) detach() {
 // reader returns a body that starts at the payload's beginning. The transport
 // asks for another one when a kept connection turns out to be dead before
 // anything was sent.
-func (p *payload) reader() io.ReadCloser { return &payloadReader{payload: p} }
+func (p *payload) reader() (io.ReadCloser, error) { return &payloadReader{payload: p}, nil }
 
 type payloadReader struct {
 	payload *payload

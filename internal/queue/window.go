@@ -40,8 +40,20 @@ type Item struct {
 type Limits struct {
 	// Bytes and Records end a collection that reaches them.
 	Bytes, Records int
-	// Linger is how long the oldest item may wait for company.
+	// Linger is how long the oldest item may wait for company. One that has
+	// gathered already waits only for the others of its sweep.
 	Linger time.Duration
+}
+
+// sweepTime is how long it takes to read the logs of a sweep.
+const sweepTime = 10 * time.Millisecond
+
+// linger returns how long an item may wait.
+func (l *Limits) linger(it *Item) time.Duration {
+	if it.Batch.Gathered {
+		return min(l.Linger, sweepTime)
+	}
+	return l.Linger
 }
 
 // Window is a bounded queue in memory. Its methods may be called from several
@@ -162,7 +174,7 @@ func (w *Window) Collect(ctx context.Context, index int, into []Item, lim Limits
 			return into, nil
 		}
 		if len(into) > 0 && deadline == nil {
-			wait := lim.Linger - time.Since(into[0].pushed)
+			wait := lim.linger(&into[0]) - time.Since(into[0].pushed)
 			if wait <= 0 {
 				return into, nil
 			}

@@ -223,6 +223,22 @@ func TestLinger(t *testing.T) {
 		push(t, w, batch(source, 0, 1))
 		later(200*time.Millisecond, batch(source, 1, 1000))
 		collect(2, 200*time.Millisecond)
+
+		// What has gathered waits for the rest of its sweep, and no longer than all
+		// else.
+		gathered := func(n int) *record.Batch {
+			b := batch(source, n, 1)
+			b.Gathered = true
+			return b
+		}
+		push(t, w, gathered(0))
+		later(9*time.Millisecond, gathered(1))
+		later(11*time.Millisecond, gathered(2))
+		collect(2, 10*time.Millisecond)
+		collect(1, 11*time.Millisecond)
+		lim.Linger = time.Millisecond
+		push(t, w, gathered(0))
+		collect(1, time.Millisecond)
 	})
 }
 

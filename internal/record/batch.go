@@ -20,6 +20,9 @@ type Batch struct {
 	Records []Record
 	// Streams holds the streams that have records in the batch.
 	Streams StreamSet
+	// Gathered says that the records waited for each other where they were read,
+	// and need not wait for company again.
+	Gathered bool
 
 	// derived has an entry for each record of a derived batch.
 	derived         []Derivation
@@ -149,7 +152,7 @@ func (b *Batch) Release() {
 	b.Source = nil
 	b.From, b.To = Cursor{}, Cursor{}
 	b.Records = b.Records[:0]
-	b.Streams = 0
+	b.Streams, b.Gathered = 0, false
 	clear(b.derived)
 	b.derived, b.attributeMemory = b.derived[:0], 0
 	b.arena = b.arena[:0]

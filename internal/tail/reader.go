@@ -142,6 +142,8 @@ type Reader struct {
 	last bool
 	// ended says that Ended was given: what comes is a new file.
 	ended bool
+	// gathered is what Gathered returns. The set sets it before a step.
+	gathered bool
 	// out are chunks without data that are given before anything else.
 	out []Chunk
 	// passed are the files that were read before this one, the latest at the end.
@@ -198,6 +200,10 @@ func (r *Reader) Inode() uint64 { return r.id.Inode }
 // Written returns when the file that is being read had been written to last when
 // Next gave the last bytes of it, or found none, in Unix nanoseconds.
 func (r *Reader) Written() int64 { return r.written }
+
+// Gathered reports, in a step of a set, whether it is one of a sweep: what is read
+// in it had time to gather.
+func (r *Reader) Gathered() bool { return r.gathered }
 
 // mustStay reports whether closing the file would lose it: there is no name by
 // which it could be opened again.

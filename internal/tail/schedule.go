@@ -2,6 +2,7 @@ package tail
 
 import (
 	"context"
+	"math/bits"
 	"math/rand/v2"
 	"time"
 )
@@ -31,6 +32,17 @@ func (s *Set) pause(m *Member, now time.Time) time.Duration {
 	return pause - pause/4 + rand.N(pause/2+1)
 }
 
+// together returns when a member is looked at that rests for so long: up to an
+// eighth of that later, so that many are looked at together. To wake up costs more
+// than to look.
+func (s *Set) together(now time.Time, pause time.Duration) time.Time {
+	step := max(1, pause/8)
+	// The steps are powers of two, so that those of different pauses meet.
+	step = 1 << (bits.Len64(uint64(step)) - 1)
+	since := now.Add(pause).Sub(s.made)
+	return s.made.Add((since + step - 1) / step * step)
+}
+
 // clock steps the resting members whose time has come. Run starts it, ctx ends
 // it.
 func (s *Set) clock(ctx context.Context) error {
@@ -47,9 +59,6 @@ func (s *Set) clock(ctx context.Context) error {
 	}
 }
 
-// tickPause is how long the clock rests where nothing is urgent.
-const tickPause = 100 * time.Millisecond
-
 // tick enqueues what is due, and returns how long nothing else will be.
 func (s *Set) tick(now time.Time) time.Duration {
 	s.mu.Lock()
@@ -57,11 +66,6 @@ func (s *Set) tick(now time.Time) time.Duration {
 	for len(s.resting) > 0 {
 		m := s.resting[0]
 		if wait := m.due.Sub(now); wait > 0 {
-			// Those that come soon after are taken with it: the more that wait for
-			// nothing but to be looked at, the more at once.
-			if !m.swept && wait > tickPause {
-				wait += tickPause / 2
-			}
 			return wait + 2*time.Millisecond
 		}
 		if m.swept {

@@ -44,7 +44,8 @@ type SetOptions struct {
 	// Gather is the least time between two sweeps. What has changed since one began
 	// is read with the next one, so that many logs that are written to all the
 	// time are read together, and what is read of them goes on together. Only one
-	// of which a step has read much is stepped again at once. Default 80ms.
+	// of which a step has read much is stepped again at once. Default 110ms: what
+	// was gathered for so long need not linger in a queue.
 	Gather time.Duration
 	// NoWatch turns the kernel's help off, as on file systems that have none.
 	NoWatch bool
@@ -64,7 +65,7 @@ func (o *SetOptions) setDefaults() {
 	set(&o.MaxPoll, 2*time.Second)
 	set(&o.WatchedPoll, time.Second)
 	set(&o.MaxWatchedPoll, 15*time.Second)
-	set(&o.Gather, 80*time.Millisecond)
+	set(&o.Gather, 110*time.Millisecond)
 	if o.Workers == 0 {
 		o.Workers = 2
 	}
@@ -94,8 +95,8 @@ type Set struct {
 	open    *list.List
 	closed  int64
 	stopped bool
-	// sweep is when the last sweep began.
-	sweep time.Time
+	// made is when the set was made, and sweep when the last sweep began.
+	made, sweep time.Time
 }
 
 // Member is a log in a Set.
@@ -121,7 +122,11 @@ type Member struct {
 	stepped, data time.Time
 	little        bool
 	// swept is set while it waits for the next sweep.
-	swept   bool
+	swept bool
+	// streak is of how many steps in a row each had data (see busy.go), and busy
+	// says that it is read with every sweep, whatever the kernel tells.
+	streak  int
+	busy    bool
 	element *list.Element
 	gone    chan struct{}
 }
@@ -139,7 +144,7 @@ const (
 func NewSet(opts SetOptions) *Set {
 	opts.setDefaults()
 	s := &Set{
-		opts: opts, open: list.New(), members: map[*Member]struct{}{},
+		opts: opts, made: time.Now(), open: list.New(), members: map[*Member]struct{}{},
 		work: make(chan struct{}, 1), kick: make(chan struct{}, 1),
 	}
 	s.watch = newWatcher(s)
@@ -299,8 +304,11 @@ func (s *Set) stepped(m *Member, verdict Verdict, used int64) {
 		s.drop(m)
 	case verdict == Again:
 		s.enqueue(m)
+	case s.keepsBusy(m, used):
+		m.swept = true
+		s.rest(m, s.sweep.Add(s.opts.Gather))
 	default:
-		s.rest(m, now.Add(s.pause(m, now)))
+		s.rest(m, s.together(now, s.pause(m, now)))
 		if m.woken {
 			s.wake(m)
 		}
@@ -363,6 +371,7 @@ func (s *Set) enqueue(m *Member) {
 	if m.index >= 0 {
 		heap.Remove(&s.resting, m.index)
 	}
+	m.reader.gathered = m.swept
 	m.state, m.swept = memberReady, false
 	s.ready = append(s.ready, m)
 	signal(s.work)

@@ -23,12 +23,16 @@ type setRig struct {
 	mu       sync.Mutex
 	lines    map[string][]string
 	appeared []string
+	// gathered says of each log whether its last data was read in a sweep.
+	gathered map[string]bool
 	// running counts the steps of each log that are under way.
 	running map[string]int
+	// idle, where it is set, is called in each step that finds nothing.
+	idle func()
 }
 
 func newSetRig(t *testing.T, opts SetOptions) *setRig {
-	r := &setRig{t: t, dir: t.TempDir(), lines: map[string][]string{}, running: map[string]int{}}
+	r := &setRig{t: t, dir: t.TempDir(), lines: map[string][]string{}, gathered: map[string]bool{}, running: map[string]int{}}
 	opts.Appeared = func(path string) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
@@ -86,10 +90,17 @@ func (r *setRig) step(name string, reader *Reader, buf []byte) Verdict {
 		return Leave
 	}
 	if c.Kind != Data {
+		r.mu.Lock()
+		idle := r.idle
+		r.mu.Unlock()
+		if idle != nil {
+			idle()
+		}
 		return Rest
 	}
 	end := strings.LastIndexByte(string(c.Data), '\n') + 1
 	r.mu.Lock()
+	r.gathered[name] = reader.Gathered()
 	for line := range strings.Lines(string(c.Data[:end])) {
 		r.lines[name] = append(r.lines[name], strings.TrimSuffix(line, "\n"))
 	}

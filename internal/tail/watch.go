@@ -35,6 +35,10 @@ type watchedDir struct {
 	number  int32
 	works   atomic.Bool
 	failure error
+	// logs is the number of members, busy how many of them are read with every
+	// sweep, and mute says that the kernel does not tell of changes of files.
+	logs, busy int
+	mute       bool
 }
 
 // working reports whether the kernel tells of changes in the directory.
@@ -56,6 +60,8 @@ func (w *watcher) add(m *Member) {
 	defer w.mu.Unlock()
 	m.watch, m.name = w.use(filepath.Dir(path)), filepath.Base(path)
 	m.watch.members[m.name] = m
+	m.watch.logs++
+	w.adjust(m.watch)
 }
 
 // remove undoes add.
@@ -65,6 +71,11 @@ func (w *watcher) remove(m *Member) {
 	if m.watch.members[m.name] == m {
 		delete(m.watch.members, m.name)
 	}
+	m.watch.logs--
+	if m.busy {
+		m.watch.busy--
+	}
+	w.adjust(m.watch)
 	w.unuse(m.watch)
 }
 
@@ -100,10 +111,7 @@ func (w *watcher) unuse(d *watchedDir) {
 		return
 	}
 	delete(w.dirs, d.path)
-	if d.works.Swap(false) {
-		delete(w.byNumber, d.number)
-		w.kernel.remove(d.number)
-	}
+	w.abandon(d)
 }
 
 // begin has the kernel watch d. The caller holds w.mu.
@@ -115,7 +123,8 @@ func (w *watcher) begin(d *watchedDir) {
 		d.failure = w.refuse(d.path)
 		return
 	}
-	if d.number, d.failure = w.kernel.add(d.path); d.failure == nil {
+	d.mute = d.allBusy()
+	if d.number, d.failure = w.kernel.add(d.path, d.mute); d.failure == nil {
 		if other := w.byNumber[d.number]; other != nil {
 			// Two paths of one directory share a watch; the other one is polled.
 			other.works.Store(false)
@@ -215,6 +224,9 @@ func (w *watcher) beginAll() {
 	w.mu.Lock()
 	var begun []*Member
 	for _, d := range w.dirs {
+		if d.works.Load() {
+			continue
+		}
 		if w.begin(d); d.works.Load() {
 			for _, m := range d.members {
 				begun = append(begun, m)

@@ -35,18 +35,24 @@ func openInotify() (*inotify, error) {
 	return &inotify{file: os.NewFile(uintptr(fd), "inotify"), buf: make([]byte, 64<<10)}, nil
 }
 
-const watchMask = unix.IN_MODIFY | unix.IN_CREATE | unix.IN_DELETE | unix.IN_MOVED_FROM | unix.IN_MOVED_TO |
+// watchMask is what is told of a directory. That a file was written to is told
+// unless the directory is mute.
+const watchMask = unix.IN_CREATE | unix.IN_DELETE | unix.IN_MOVED_FROM | unix.IN_MOVED_TO |
 	unix.IN_DELETE_SELF | unix.IN_MOVE_SELF | unix.IN_ONLYDIR
 
-// add watches a directory.
-func (n *inotify) add(path string) (int32, error) {
+// add watches a directory, or changes what is told of it.
+func (n *inotify) add(path string, mute bool) (int32, error) {
+	mask := uint32(watchMask)
+	if !mute {
+		mask |= unix.IN_MODIFY
+	}
 	var fs unix.Statfs_t
 	if err := unix.Statfs(path, &fs); err == nil && isRemote(uint32(fs.Type)) {
 		return 0, fmt.Errorf("watch %q: its file system does not tell of changes that others make", path)
 	}
 	var number int
 	var err error
-	if controlErr := control(n.file, func(fd int) { number, err = unix.InotifyAddWatch(fd, path, watchMask) }); controlErr != nil {
+	if controlErr := control(n.file, func(fd int) { number, err = unix.InotifyAddWatch(fd, path, mask) }); controlErr != nil {
 		err = controlErr
 	}
 	switch {

@@ -16,11 +16,11 @@ func openInotify() (*inotify, error) {
 	return nil, errors.New("watch directories: there is no inotify on this system")
 }
 
-func (*inotify) add(string) (int32, error) { return 0, errNoSuchDir }
-func (*inotify) remove(int32)              {}
-func (*inotify) close()                    {}
-func (*inotify) deadline(time.Time)        {}
-func (*inotify) read() (events, error)     { return nil, errors.New("no inotify") }
+func (*inotify) add(string, bool) (int32, error) { return 0, errNoSuchDir }
+func (*inotify) remove(int32)                    {}
+func (*inotify) close()                          {}
+func (*inotify) deadline(time.Time)              {}
+func (*inotify) read() (events, error)           { return nil, errors.New("no inotify") }
 
 type events []byte
 

@@ -318,6 +318,9 @@ func (f *fileLog) deliver() error {
 			place = f.decoder.Bound(f.place)
 		}
 	}
+	if f.batch != nil {
+		f.batch.Gathered = f.reader.Gathered()
+	}
 	return f.handOver(f.ctx, f.decoder, place)
 }
 

@@ -274,7 +274,7 @@ func (s *source) handOver(ctx context.Context, c *tail.Chunk, n int) error {
 		a.AsOf = all
 		a.Last = a.Count > 0 && s.lastAt[i] == all
 	}
-	b.To = to
+	b.To, b.Gathered = to, s.reader.Gathered()
 	records, bytes := len(b.Records), b.LineBytes()
 	at := b.Records[records-1].Time
 	if err := s.sink.Accept(ctx, b); err != nil {
