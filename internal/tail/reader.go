@@ -322,6 +322,9 @@ func (r *Reader) readChunk(buf []byte) (c Chunk, changed bool, err error) {
 	if err != nil || end <= r.offered {
 		return Chunk{}, false, err
 	}
+	if r.offset == 0 && !r.startsAsKnown(room[:n]) {
+		return Chunk{}, true, nil // it was truncated before anything was read of it
+	}
 	if r.id.HeadLength < record.HeadSize && end > int64(r.id.HeadLength) {
 		if moved, err := r.identify(room[:n]); err != nil || moved {
 			return Chunk{}, false, err
@@ -333,6 +336,13 @@ func (r *Reader) readChunk(buf []byte) (c Chunk, changed bool, err error) {
 	r.written, r.largest, r.offered = r.file.modified, max(r.largest, end), end
 	r.seen, r.decided, r.atRest, r.last, r.ended = stat{}, false, false, false, false
 	return r.chunk(buf, n), false, nil
+}
+
+// startsAsKnown reports whether data, which is read from the head of the file, is
+// what the file is known by.
+func (r *Reader) startsAsKnown(data []byte) bool {
+	known := int(r.id.HeadLength)
+	return known == 0 || len(data) >= known && record.LineHash(data[:known]) == r.id.Head
 }
 
 func (r *Reader) chunk(buf []byte, n int) Chunk {

@@ -159,6 +159,31 @@ func TestRotationWithLoss(t *testing.T) {
 	}, func(w *writer) []any { return []any{1, 15, "line 000016 x(cut)", gapMark, 21, w.lines} })
 }
 
+// A file that is truncated after it was opened, and before anything was read of
+// it, is another one from then on: what was in it is a gap, and a copy that is made
+// of it later is known for what it is.
+func TestTruncatedBeforeItIsRead(t *testing.T) {
+	w, f := newTest(t)
+	w.write(1)
+	f.drain()
+	w.copyTruncateDated()
+	w.write(1)
+	f.step()
+	w.rename(9)
+	w.retain(0)
+	w.write(24)
+	f.step()
+	f.want(1, 1, gapMark)
+	w.truncate()
+	w.write(6)
+	f.step()
+	f.step()
+	w.copyTruncate(9)
+	w.write(1)
+	f.drain()
+	f.want(gapMark, 27, w.lines)
+}
+
 // An unterminated last line waits while its file is written to, and is a record
 // when that has been rotated away or is gone.
 func TestUnterminatedLine(t *testing.T) {
