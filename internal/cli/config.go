@@ -21,7 +21,8 @@ printed: what is not in a file of its own is "<redacted>".
 convert: prints a configuration that does what FILE has Promtail do ("-" is
 standard input): containers and files, relabelling, pipelines and clients. What
 is not carried over is listed on standard error, each with its line. Secrets in
-FILE are in the result.
+FILE are in the result. Variables, ${NAME}, stay variables, as with Promtail's
+-config.expand-env.
 
   --config FILE   the configuration, in YAML; without it the defaults are printed
   --from KIND     what FILE is: promtail
