@@ -1,6 +1,7 @@
 package promtail
 
 import (
+	"fmt"
 	"strings"
 
 	"github.com/goccy/go-yaml"
@@ -24,9 +25,6 @@ func (p *pipeline) metricsStage(n node) {
 			prefix = own
 		}
 		metric := yaml.MapSlice{item("name", prefix+e.key), item("type", typ)}
-		if help := e.value.get("description").text(); help != "" {
-			metric = append(metric, item("help", escape(help)))
-		}
 		var conditions []string
 		if !all {
 			conditions = append(conditions, field(p.read(from))+" != nil")
@@ -45,13 +43,6 @@ func (p *pipeline) metricsStage(n node) {
 			p.note(e.value, "is not carried over: a %s with the action %q is not known", typ, action)
 			continue
 		}
-		labels := yaml.MapSlice{}
-		for _, name := range sortedKeys(p.labels) {
-			labels = append(labels, item(name, escape(label(name)+` ?? ""`)))
-		}
-		if len(labels) > 0 {
-			metric = append(metric, item("labels", labels))
-		}
 		var buckets []any
 		for _, bucket := range config.get("buckets").list() {
 			buckets = append(buckets, bucket.text())
@@ -59,11 +50,43 @@ func (p *pipeline) metricsStage(n node) {
 		if len(buckets) > 0 {
 			metric = append(metric, item("buckets", buckets))
 		}
+		known := p.metrics[prefix+e.key]
+		if known == nil {
+			known = &metricUse{typ: typ, help: e.value.get("description").text(), buckets: fmt.Sprint(buckets), labels: map[string]bool{}}
+			p.metrics[prefix+e.key] = known
+		} else if known.typ != typ || known.buckets != fmt.Sprint(buckets) {
+			p.note(e.value, "is not carried over: there is a metric of this name already, of another type or with other buckets")
+			continue
+		}
+		if known.help != "" {
+			metric = append(metric, item("help", escape(known.help)))
+		}
+		for name := range p.labels {
+			known.labels[name] = true
+		}
+		metric = append(metric, item("labels", known))
 		p.stageIf(and(conditions...), "metrics", item("metrics", []any{metric}))
 		c := []string{"action", "match_all", "count_entry_bytes", "value", "buckets"}
 		p.leftOver(config, c...)
 		p.leftOver(e.value, "type", "source", "config", "prefix", "description", "max_idle_duration")
 	}
+}
+
+// metricUse is what all uses of a metric have in common. It is written as the
+// metric's labels: those that any of them has.
+type metricUse struct {
+	typ, help, buckets string
+	labels             map[string]bool
+}
+
+// MarshalYAML returns the labels. A record that does not have one has it empty,
+// which is as good as none.
+func (m *metricUse) MarshalYAML() (any, error) {
+	labels := yaml.MapSlice{}
+	for _, name := range sortedKeys(m.labels) {
+		labels = append(labels, item(name, escape(label(name)+` ?? ""`)))
+	}
+	return labels, nil
 }
 
 // number matches what is a number.

@@ -38,7 +38,7 @@ func Convert(data []byte) (text []byte, notes []Note, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	c := &converter{pipelineNames: map[string]bool{}, labelNames: map[string]bool{}}
+	c := &converter{pipelineNames: map[string]bool{}, labelNames: map[string]bool{}, metrics: map[string]*metricUse{}}
 	result := c.config(root)
 	if text, err = yaml.MarshalWithOptions(result, yaml.IndentSequence(true)); err != nil {
 		return nil, nil, fmt.Errorf("write the configuration: %w", err)
@@ -64,6 +64,8 @@ type converter struct {
 	pipelineNames map[string]bool
 	// labelNames are the labels that pipelines set.
 	labelNames map[string]bool
+	// metrics are those that stages make, by name.
+	metrics map[string]*metricUse
 	// count is the number of stages so far.
 	count int
 }

@@ -339,7 +339,7 @@ func (c *converter) withSources(jobs []job) (list []job, conditions []string) {
 
 // ownCondition returns the condition by which rules keep containers.
 func (c *converter) ownCondition(rules node) string {
-	quiet := newPipeline(&converter{labelNames: map[string]bool{}}, containers)
+	quiet := newPipeline(&converter{labelNames: map[string]bool{}, metrics: map[string]*metricUse{}}, containers)
 	var conditions []string
 	for _, rule := range rules.list() {
 		if condition := quiet.keeps(rule); condition != "" {
