@@ -216,7 +216,7 @@ func (m *Monitor) learnSnapshot(s snapshot, now time.Time) {
 			info.Running = e.info.Running // an event has told of it since
 		}
 		m.update(info, now)
-		m.seenStopped(info, s.asked)
+		m.seenStopped(info, s.asked, now)
 	}
 	m.changeOver(now)
 	for id, e := range m.table {
@@ -261,7 +261,7 @@ func (m *Monitor) learnEvent(event Event, now time.Time) {
 			m.update(info, now)
 		}
 	case EventStart:
-		if m.heardLate(e, event) {
+		if m.heardLate(e, event, now) {
 			return
 		}
 		info.Running = true
@@ -300,21 +300,30 @@ func (m *Monitor) learnEvent(event Event, now time.Time) {
 	}
 }
 
-// seenStopped remembers when the engine was asked that says that a container has
+// seenStopped remembers when the engine was asked, and said, that a container has
 // run and stopped. The caller holds m.mu.
-func (m *Monitor) seenStopped(info Info, asked time.Time) {
+func (m *Monitor) seenStopped(info Info, asked, now time.Time) {
 	e := m.table[info.ID]
-	if e != nil && info.Inspected && !info.Running && !info.StartedAt.IsZero() && asked.After(e.stoppedAt) {
-		e.stoppedAt = asked
+	if e != nil && info.Inspected && !info.Running && !info.StartedAt.IsZero() && asked.After(e.stoppedAsked) {
+		e.stoppedAsked, e.stoppedTold = asked, now
 	}
 }
 
 // heardLate reports whether a start is that of a run, or of one before it, of
 // which the engine has said since that it is over: a busy engine's events come
-// when a short run was read long ago, and perhaps its log is gone. The times can be
-// compared where the engine is on this machine. The caller holds m.mu.
-func (m *Monitor) heardLate(e *entry, start Event) bool {
-	return e != nil && m.watching && !e.info.Running && !start.Time.IsZero() && start.Time.Before(e.stoppedAt)
+// when a short run was read long ago, and perhaps its log is gone. A start between
+// the question and the answer is most likely that of the run that the answer is
+// about, since a run may be shorter than the engine takes to answer; it is asked
+// again then, which tells of another one. The times can be compared where the
+// engine is on this machine. The caller holds m.mu.
+func (m *Monitor) heardLate(e *entry, start Event, now time.Time) bool {
+	if e == nil || !m.watching || e.info.Running || start.Time.IsZero() || start.Time.After(e.stoppedTold) {
+		return false
+	}
+	if !start.Time.Before(e.stoppedAsked) {
+		m.ask(e.info.ID, now)
+	}
+	return true
 }
 
 // update enters what is known of a container. The caller holds m.mu.

@@ -188,9 +188,10 @@ type entry struct {
 	seen time.Time
 	gone bool
 	// heard is when an event told last that it was started or has ended, and
-	// stoppedAt is when the engine was asked last of those times at which it said
-	// that the container had run and stopped.
-	heard, stoppedAt time.Time
+	// stoppedAsked is when the engine was asked last of those times at which it
+	// said that the container had run and stopped, and stoppedTold when that was
+	// known.
+	heard, stoppedAsked, stoppedTold time.Time
 	// runChanged is set when a start was seen while its stream was open, and
 	// draining when its end or removal was: the stream is left to read the rest.
 	runChanged, draining bool

@@ -209,7 +209,7 @@ func (m *Monitor) learnAnswer(a answer, now time.Time) {
 			a.info.Running = e.info.Running // an event has told of it since
 		}
 		m.update(a.info, now)
-		m.seenStopped(a.info, a.asked)
+		m.seenStopped(a.info, a.asked, now)
 		m.judgeLate(a)
 		if e := m.table[a.id]; e != nil && e.file != nil && (e.file.ended.Load() || e.file.absent.Load()) {
 			m.withoutFile(e, a.info, now)
