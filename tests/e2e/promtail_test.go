@@ -127,7 +127,9 @@ func TestPromtailFiles(t *testing.T) {
 func TestPromtailContainers(t *testing.T) {
 	engine := enginetest.New(t)
 	id := label(t)
-	say := func(lines ...string) script.Script { return script.Script{script.Out(strings.Join(lines, "\n") + "\n")} }
+	say := func(lines ...string) script.Script {
+		return script.Script{script.Out(strings.Join(lines, "\n") + "\n")}
+	}
 	run := func(service string, labels map[string]string, s script.Script) string {
 		all := map[string]string{labelKey: id, "com.docker.compose.project": "harbour", "com.docker.compose.service": service}
 		maps.Copy(all, labels)
