@@ -10,15 +10,28 @@ import (
 // MultilineField is the attribute of a joined record: the number of its lines.
 const MultilineField = "lines"
 
-// joiner says whether lines belong together. A line continues the one before it
-// when continues says so.
+// joiner says whether lines belong together, by the second of two or by the
+// first.
 type joiner struct {
 	start, continuation *regexp.Regexp
 	preset              *preset
+
+	end, unfinished *regexp.Regexp
+}
+
+// byFirst reports whether it is the first of two lines that says.
+func (j *joiner) byFirst() bool { return j.end != nil || j.unfinished != nil }
+
+// goesOn reports whether line goes on in the next one, where the first says.
+func (j *joiner) goesOn(line []byte) bool {
+	if j.end != nil {
+		return !j.end.Match(line)
+	}
+	return j.unfinished.Match(line)
 }
 
 // continues reports whether line goes on with what the lines before it have
-// begun.
+// begun, where the second says.
 func (j *joiner) continues(line []byte) bool {
 	switch {
 	case j.start != nil:
@@ -37,13 +50,13 @@ type multilineStage struct {
 func (o *Multiline) compile(*compiler) (stage, error) {
 	s := &multilineStage{Multiline: *o}
 	given := 0
-	for _, text := range []string{o.Preset, o.Start, o.Continuation} {
+	for _, text := range []string{o.Preset, o.Start, o.Continuation, o.End, o.Unfinished} {
 		if text != "" {
 			given++
 		}
 	}
 	if given != 1 {
-		return nil, wrong("", "give one of preset, start and continuation")
+		return nil, wrong("", "give one of preset, start, continuation, end and unfinished")
 	}
 	var err error
 	switch {
@@ -53,8 +66,12 @@ func (o *Multiline) compile(*compiler) (stage, error) {
 		}
 	case o.Start != "":
 		s.joiner.start, err = pattern("start", o.Start)
-	default:
+	case o.Continuation != "":
 		s.joiner.continuation, err = pattern("continuation", o.Continuation)
+	case o.End != "":
+		s.joiner.end, err = pattern("end", o.End)
+	default:
+		s.joiner.unfinished, err = pattern("unfinished", o.Unfinished)
 	}
 	return s, err
 }
@@ -78,19 +95,20 @@ type pending struct {
 
 func (j *joining) process(e *Event, next func(*Event)) error {
 	p := &j.held[e.Stream]
-	if !p.used {
+	switch {
+	case !p.used:
 		p.hold(e, j.now())
-		return nil
-	}
-	// The rest of a line that was cut belongs to it, whatever it looks like.
-	if e.Flags&record.Continued == 0 && !j.joiner.continues(e.Line) ||
-		p.lines >= j.MaxLines || len(p.event.Line)+1+len(e.Line) > j.MaxBytes {
+	// The rest of a line that was cut belongs to it, whatever it looks like. Where
+	// the first of two lines says, only what goes on is held.
+	case e.Flags&record.Continued == 0 && !j.joiner.byFirst() && !j.joiner.continues(e.Line),
+		p.lines >= j.MaxLines, len(p.event.Line)+1+len(e.Line) > j.MaxBytes:
 		p.send(next)
 		p.hold(e, j.now())
-		return nil
+	default:
+		p.add(e)
 	}
-	p.add(e)
-	if p.lines >= j.MaxLines {
+	over := j.joiner.byFirst() && e.Flags&record.Cut == 0 && !j.joiner.goesOn(e.Line)
+	if over || p.lines >= j.MaxLines {
 		p.send(next)
 	}
 	return nil

@@ -191,6 +191,11 @@ type Multiline struct {
 	Start string `yaml:"start"`
 	// A regular expression: a line that matches continues the one before it.
 	Continuation string `yaml:"continuation"`
+	// A regular expression: a line that matches ends a record.
+	End string `yaml:"end"`
+	// A regular expression: a line that matches goes on in the next one, as one
+	// with a backslash at its end does.
+	Unfinished string `yaml:"unfinished"`
 	// The most lines of one record.
 	MaxLines int `yaml:"max_lines" min:"2" max:"100000"`
 	// The most bytes of one record.

@@ -206,7 +206,7 @@ func TestBadOptions(t *testing.T) {
 	f("{type: csv, columns: [a], separator: ';;'}", "separator: want one character")
 	f("{type: time}", "from: is missing")
 	f("{type: time, from: a, layouts: [iso]}", "layouts[0]: \"iso\" is no layout")
-	f("{type: multiline}", "give one of preset, start and continuation")
+	f("{type: multiline}", "give one of preset, start, continuation, end and unfinished")
 	f("{type: multiline, preset: java, start: x}", "give one of preset")
 	f("{type: multiline, preset: cobol}", `preset: there is no preset "cobol"`)
 	f("{type: multiline, start: '('}", "start: error parsing regexp")

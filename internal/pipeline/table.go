@@ -216,17 +216,18 @@ func (s *Table) prepend(c *Choice, place int, options *Multiline) error {
 // labelMultiline returns the multiline options of a container's labels, and the
 // label that they come from; nil where it has none.
 //
-//	log_capturer.multiline: java | start:REGEX | continuation:REGEX
-//	co.elastic.logs/multiline.pattern, .negate and .match: after, as Filebeat's
+//	log_capturer.multiline: java | start:REGEX | continuation:REGEX | end:REGEX | unfinished:REGEX
+//	co.elastic.logs/multiline.pattern, .negate and .match, as Filebeat's
 func labelMultiline(labels map[string]string) (*Multiline, string, error) {
 	options := NewOptions("multiline").(*Multiline)
 	if text := labels[MultilineLabel]; text != "" {
-		if start, ok := strings.CutPrefix(text, "start:"); ok {
-			options.Start = start
-		} else if continuation, ok := strings.CutPrefix(text, "continuation:"); ok {
-			options.Continuation = continuation
-		} else {
-			options.Preset = text
+		options.Preset = text
+		for prefix, option := range map[string]*string{
+			"start:": &options.Start, "continuation:": &options.Continuation, "end:": &options.End, "unfinished:": &options.Unfinished,
+		} {
+			if pattern, ok := strings.CutPrefix(text, prefix); ok {
+				options.Preset, *option = "", pattern
+			}
 		}
 		return options, MultilineLabel, nil
 	}
@@ -234,12 +235,19 @@ func labelMultiline(labels map[string]string) (*Multiline, string, error) {
 	if text == "" {
 		return nil, "", nil
 	}
-	if match := labels[elasticMatch]; match != "" && match != "after" {
-		return nil, elasticMatch, fmt.Errorf("%q is not supported, only after", shorten(match))
-	}
-	if labels[elasticNegate] == "true" {
+	// Without negation those that match are joined to what is before them ("after")
+	// or behind them ("before"); with it those that do not.
+	negated := labels[elasticNegate] == "true"
+	switch match := labels[elasticMatch]; {
+	case match != "" && match != "after" && match != "before":
+		return nil, elasticMatch, fmt.Errorf("want after or before, not %q", shorten(match))
+	case match == "before" && negated:
+		options.End = text
+	case match == "before":
+		options.Unfinished = text
+	case negated:
 		options.Start = text
-	} else {
+	default:
 		options.Continuation = text
 	}
 	return options, elasticPattern, nil

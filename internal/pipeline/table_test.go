@@ -89,8 +89,9 @@ func TestSelection(t *testing.T) {
 		"none (label log_capturer.multiline: stages[0].start: error parsing regexp: missing closing ): `(`)")
 	f("Elastic's", record.Source{Labels: labels("co.elastic.logs/multiline.pattern", "^x", "co.elastic.logs/multiline.negate", "true",
 		"co.elastic.logs/multiline.match", "after")}, "labels/1")
-	f("Elastic's before", record.Source{Labels: labels("co.elastic.logs/multiline.pattern", "^x", "co.elastic.logs/multiline.match", "before")},
-		`none (label co.elastic.logs/multiline.match: "before" is not supported, only after)`)
+	f("Elastic's before", record.Source{Labels: labels("co.elastic.logs/multiline.pattern", "^x", "co.elastic.logs/multiline.match", "before")}, "labels/1")
+	f("Elastic's beside", record.Source{Labels: labels("co.elastic.logs/multiline.pattern", "^x", "co.elastic.logs/multiline.match", "beside")},
+		`none (label co.elastic.logs/multiline.match: want after or before, not "beside")`)
 }
 
 func TestEnabled(t *testing.T) {
@@ -129,22 +130,45 @@ func TestIgnored(t *testing.T) {
 	f(false, "LOGSPOUT=ignored", "XLOGSPOUT=ignore", "LOGSPOUT", "A=LOGSPOUT=ignore")
 }
 
-// A label's multiline stage joins as it says.
+// A label's multiline stage joins as it says, before the container's pipeline.
 func TestLabelsJoin(t *testing.T) {
 	table, err := tableOf("- {type: set, values: {a: '1'}}", pipeline.NewMetrics())
 	if err != nil {
 		t.Fatal(err)
 	}
-	src := &record.Source{Key: "container/1", Labels: map[string]string{
-		pipeline.PipelineLabel: "p", "co.elastic.logs/multiline.pattern": `^\[`, "co.elastic.logs/multiline.negate": "true",
-	}}
-	var got []string
-	run := table.For(src).Pipeline.Open(src, func(e *pipeline.Event) { got = append(got, string(e.Line)) }, nil)
-	for _, line := range []string{"[1] a", "b", "[2] c"} {
-		run.Process(&pipeline.Event{Source: src, Line: []byte(line)})
+	f := func(want []string, labels map[string]string) {
+		t.Helper()
+		labels[pipeline.PipelineLabel] = "p"
+		src := &record.Source{Key: "container/1", Labels: labels}
+		var got []string
+		run := table.For(src).Pipeline.Open(src, func(e *pipeline.Event) {
+			got = append(got, string(e.Line))
+			if _, ok := e.Get("a"); !ok {
+				t.Errorf("%q did not go through the pipeline", e.Line)
+			}
+		}, nil)
+		for _, line := range []string{"[1] a", "b", "[2] c", "d", "e"} {
+			run.Process(&pipeline.Event{Source: src, Line: []byte(line)})
+		}
+		run.Close()
+		if !slices.Equal(got, want) {
+			t.Errorf("%v: got %q, want %q", labels, got, want)
+		}
 	}
-	run.Close()
-	if want := []string{"[1] a\nb", "[2] c"}; !slices.Equal(got, want) {
-		t.Errorf("got %q, want %q", got, want)
+	starts := []string{"[1] a\nb", "[2] c\nd\ne"}
+	f(starts, map[string]string{"log_capturer.multiline": `start:^\[`})
+	f(starts, map[string]string{"log_capturer.multiline": `continuation:^[a-z]`})
+	f([]string{"[1] a\nb", "[2] c\nd", "e"}, map[string]string{"log_capturer.multiline": `end:^[bd]`})
+	f([]string{"[1] a\nb", "[2] c\nd", "e"}, map[string]string{"log_capturer.multiline": `unfinished:^\[`})
+	elastic := func(pattern, negate, match string) map[string]string {
+		return map[string]string{
+			"co.elastic.logs/multiline.pattern": pattern, "co.elastic.logs/multiline.negate": negate, "co.elastic.logs/multiline.match": match,
+		}
 	}
+	// The four that Filebeat documents.
+	f(starts, elastic(`^[a-z]`, "false", "after"))
+	f(starts, elastic(`^\[`, "true", "after"))
+	f([]string{"[1] a\nb", "[2] c\nd", "e"}, elastic(`^\[`, "false", "before"))
+	f([]string{"[1] a\nb", "[2] c\nd", "e"}, elastic(`^[bd]`, "true", "before"))
+	f(starts, elastic(`^[a-z]`, "", ""))
 }
