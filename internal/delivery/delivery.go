@@ -30,6 +30,7 @@ import (
 	"log_capturer/internal/positions"
 	"log_capturer/internal/queue"
 	"log_capturer/internal/record"
+	"log_capturer/internal/spool"
 )
 
 // Journal is where cursors are kept. *positions.Journal is one.
@@ -109,10 +110,12 @@ type sourceCursors struct {
 	delivered record.Cursor
 	split     bool
 	// held are the batches that are in memory alone, oldest first; pending is
-	// the number of entries on their way to the spool; direct is
+	// the number of entries on their way to the spool, last the last of them;
+	// direct is
 	// Delivery.direct when that last moved the source's, or was to be waited for.
 	held    []*ticket
 	pending int
+	last    *spool.Entry
 	direct  uint64
 	// known says that the journal has the cursor. It may be the zero cursor, of
 	// a sink that wants everything and has nothing yet.

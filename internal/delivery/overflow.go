@@ -267,11 +267,7 @@ func (o *overflow) store(ctx context.Context, b *record.Batch) error {
 	if err != nil {
 		return err
 	}
-	err = o.storeHeld(held)
-	var mine *pending
-	if err == nil {
-		mine, err = o.append(it, wanted, nil)
-	}
+	mine, err := o.append(b.Source.Key, held, &it, wanted)
 	o.mu.Unlock()
 	if err != nil {
 		// What was written before is settled nonetheless.
@@ -292,7 +288,7 @@ func (o *overflow) store(ctx context.Context, b *record.Batch) error {
 // from the entry. It must not jump over what a loss of power takes back. What is
 // delivered after the call is in an entry as well.
 //
-// The caller holds the batches, and passes them to storeHeld.
+// The caller holds the batches, and passes them to append.
 func (o *overflow) lockHeld(source string) ([]*ticket, error) {
 	for {
 		o.mu.Lock()
@@ -333,34 +329,40 @@ func (o *overflow) held(source string) (held []*ticket, last uint64, durable boo
 	return held, o.direct, true
 }
 
-// storeHeld writes batches that are in memory alone, and lets go of them. mu is
-// held.
-func (o *overflow) storeHeld(held []*ticket) error {
-	var err error
+// append writes batches of a source that are in memory alone, and lets go of them,
+// and behind them one that was not accepted yet, unless it is nil, whose entry it
+// returns. mu is held.
+func (o *overflow) append(source string, held []*ticket, it *queue.Item, wanted int) (*pending, error) {
+	items := make([]spool.Item, 0, len(held)+1)
 	for _, t := range held {
-		if err == nil {
-			_, err = o.append(t.item, t.wanted, t)
-		}
-		t.item.Batch.Release()
+		items = append(items, spool.Item{Batch: t.item.Batch, Start: t.item.Start, Records: t.wanted})
+		defer t.item.Batch.Release()
 	}
-	return err
-}
-
-// append writes an entry. mu is held.
-func (o *overflow) append(it queue.Item, wanted int, t *ticket) (*pending, error) {
-	e, err := o.Spool.Append(it.Batch, it.Start, wanted)
-	if err != nil {
-		return nil, err
+	if it != nil {
+		items = append(items, spool.Item{Batch: it.Batch, Start: it.Start, Records: wanted})
 	}
-	p := &pending{entry: e, source: it.Batch.Source.Key, to: it.Batch.To, ticket: t}
-	o.pending = append(o.pending, p)
+	o.Delivery.mu.Lock()
+	var last *spool.Entry
+	if c := o.cursors[source]; c != nil {
+		last = c.last
+	}
+	o.Delivery.mu.Unlock()
+	entries, err := o.Spool.AppendAll(last, items)
 	o.Delivery.mu.Lock()
 	defer o.Delivery.mu.Unlock()
-	o.cursors[p.source].pending++
-	if t != nil {
-		t.storing = true
+	var p *pending
+	for i, e := range entries {
+		p = &pending{entry: e, source: source, to: items[i].Batch.To}
+		if i < len(held) {
+			p.ticket = held[i]
+			p.ticket.storing = true
+		}
+		o.pending = append(o.pending, p)
+		c := o.cursors[source]
+		c.pending++
+		c.last = e
 	}
-	return p, nil
+	return p, err
 }
 
 // drop gives up the oldest segment of the spool, and reports whether it could.

@@ -216,10 +216,17 @@ func (o *overflow) storeAll() error {
 			if err != nil {
 				return err
 			}
-			err = o.storeHeld(held)
+			_, err = o.append(source, held, nil, 0)
 			o.mu.Unlock()
 			if err == nil {
 				break
+			}
+			if errors.Is(err, spool.ErrVoid) {
+				// They are in memory alone again when that is settled.
+				if err := o.settle(nil); err != nil {
+					return err
+				}
+				continue
 			}
 			if !errors.Is(err, spool.ErrFull) || !o.DropOldest || !o.drop() {
 				return errors.Join(err, o.settle(nil))

@@ -71,7 +71,7 @@ func (o *overflow) dropVoid(group []*pending, err error) (good []*pending) {
 		if err == nil {
 			err = errors.New("sync spool: a sync that failed has taken the entry with it")
 		}
-		o.cursors[p.source].pending--
+		o.cursors[p.source].settled()
 		if t := p.ticket; t != nil {
 			if t.storing = false; t.finished {
 				o.cursors[p.source].release(t)
@@ -111,7 +111,7 @@ func (o *overflow) commit(group []*pending) error {
 		o.cursors[source].spooled(to)
 	}
 	for _, p := range group {
-		o.cursors[p.source].pending--
+		o.cursors[p.source].settled()
 		p.done = true
 		if p.ticket == nil {
 			o.stats.spool(p.entry.Records())
@@ -130,6 +130,13 @@ func (o *overflow) commit(group []*pending) error {
 		o.stats.move(t.undelivered)
 	}
 	return nil
+}
+
+// settled counts an entry of the source that is in custody now, or void.
+func (c *sourceCursors) settled() {
+	if c.pending--; c.pending == 0 {
+		c.last = nil
+	}
 }
 
 // release takes a ticket off the batches that are in memory alone.

@@ -48,6 +48,63 @@ func TestFailedSync(t *testing.T) {
 	}
 }
 
+// Of what a sync that fails has taken, there is nothing that comes after it: neither
+// in one step, nor behind an entry that is named.
+func TestNothingComesBehindWhatAFailedSyncHasTaken(t *testing.T) {
+	disk := vfstest.NewDisk()
+	s := open(t, disk, Options{})
+	defer s.Close()
+	var items []Item
+	for _, b := range batches(recordtest.NewLog("container/a").Fill(5), 1) {
+		items = append(items, Item{Batch: b, Records: 1})
+	}
+	first, err := s.AppendAll(nil, items[:1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	disk.Inject(vfstest.Fault{Op: vfstest.Sync, Match: "*.open", Times: 1, Err: syscall.EIO})
+	if err := s.Sync(); !errors.Is(err, syscall.EIO) || !s.Void(first[0]) {
+		t.Fatalf("Sync = %v, void %v", err, s.Void(first[0]))
+	}
+	if more, err := s.AppendAll(first[0], items[1:]); !errors.Is(err, ErrVoid) || len(more) > 0 || s.End() != 0 {
+		t.Fatalf("behind a void entry: %d entries, %v, the end is %d", len(more), err, s.End())
+	}
+
+	disk.Inject(vfstest.Fault{Op: vfstest.Sync, Match: "*.open", Err: syscall.EIO})
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				_ = s.Sync() // it fails
+			}
+		}
+	}()
+	taken := 0
+	for range 500 {
+		entries, err := s.AppendAll(nil, items)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := 1; i < len(entries); i++ {
+			// The later one is asked first: it may become void meanwhile.
+			if later, before := s.Void(entries[i]), s.Void(entries[i-1]); before && !later && !s.Void(entries[i]) {
+				t.Fatalf("entry %d is void, and the next one is not", i-1)
+			} else if before {
+				taken++
+			}
+		}
+	}
+	close(stop)
+	<-stopped
+	if taken == 0 {
+		t.Error("no sync took anything")
+	}
+}
+
 // A segment whose first entry could not be written, and that could not be removed,
 // is not removed when a later one has its name.
 func TestNameOfASegmentThatStays(t *testing.T) {
