@@ -2,13 +2,16 @@ package spool
 
 import (
 	"errors"
+	"math/rand/v2"
 	"os"
+	"slices"
 	"syscall"
 	"testing"
 	"time"
 
 	"log_capturer/internal/record"
 	"log_capturer/internal/record/recordtest"
+	"log_capturer/internal/vfs"
 	"log_capturer/internal/vfs/vfstest"
 )
 
@@ -138,6 +141,39 @@ func TestNameOfASegmentThatStays(t *testing.T) {
 	defer s.Close()
 	if n := s.Unread(); n != 1 {
 		t.Errorf("%d records are left of 1", n)
+	}
+}
+
+// A segment that recovery writes anew is there whole, under its old name or the new
+// one, wherever recovery ends and whatever a loss of power takes back then.
+func TestRewrittenSegmentAndLossOfPower(t *testing.T) {
+	for seed := range uint64(200) {
+		disk := vfstest.NewDisk()
+		if err := vfs.MakeDir(disk, "/data", 0o700); err != nil {
+			t.Fatal(err)
+		}
+		s := open(t, disk, Options{MaxBytes: 1 << 20})
+		all := batches(recordtest.NewLog("container/a").Fill(20), 10)
+		put(t, s, all...)
+		disk.Kill()
+		// Of the second entry the caller has not heard.
+		options := Options{FS: disk, MaxBytes: 1 << 20, Committed: 10}
+		rng := rand.New(rand.NewPCG(seed, 0))
+		for _, op := range []vfstest.Op{vfstest.SyncDir, vfstest.Remove} {
+			disk.Inject(vfstest.Fault{Op: op, Match: "*", After: rng.IntN(3), Times: 1, Err: syscall.EIO})
+			if s, err := Open(dir, options); err == nil {
+				s.Close()
+			}
+			disk.Heal()
+			disk.Kill()
+		}
+		disk.PowerLoss(rng)
+		s = open(t, disk, options)
+		lines, lost := take(t, s)
+		if want := allLines(all[:1]); lost > 0 || len(lines) < len(want) || !slices.Equal(lines[:len(want)], want) {
+			t.Fatalf("seed %d: %d lines are left, %d are lost: %.200q", seed, len(lines), lost, lines)
+		}
+		s.Close()
 	}
 }
 

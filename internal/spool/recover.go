@@ -138,6 +138,13 @@ func (s *Spool) recover() error {
 		// nothing counts then.
 		return cmp.Or(cmp.Compare(a.first, b.first), cmp.Compare(a.suffix, b.suffix), cmp.Compare(a.end, b.end))
 	})
+	if len(found) > 0 {
+		// A name that is seen may not be durable. What it replaces must not be cut
+		// before it is.
+		if err := s.fs.SyncDir(s.dir); err != nil {
+			return fmt.Errorf("sync spool directory: %w", err)
+		}
+	}
 	for i, p := range found {
 		limit := ^uint64(0)
 		if i+1 < len(found) {
