@@ -26,6 +26,8 @@ type job struct {
 	metrics   string
 	pprof     string
 	extra     []string
+	// sink are further lines of our own agent's sink.
+	sink []string
 }
 
 // contender is an agent that can be measured.
@@ -85,7 +87,7 @@ container_monitor:
 sinks:
   - type: loki
     url: `+j.endpoint+`
-`)
+`+strings.Join(j.sink, "\n")+"\n")
 	return []string{binary, "run", "--config", path}, err
 }
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -39,6 +40,39 @@ func TestLines(t *testing.T) {
 	}
 	t.Logf("%d bytes a line", total/lines)
 }
+
+// A writer without an end writes whole lines until it is told to end, and
+// countLines finds all of them.
+func TestEndlessWriter(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	path := filepath.Join(t.TempDir(), "log")
+	f, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var n int64
+	err = write(ctx, []string{"-rate", "1000", "-endless"}, writerFunc(func(b []byte) (int, error) {
+		if n++; n == 50 {
+			cancel()
+		}
+		return f.Write(b)
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := countLines([]string{path, path})
+	if err != nil || got != 2*n || n < 50 {
+		t.Errorf("%d lines in the file twice, %v; written were %d", got, err, n)
+	}
+	if _, err := countLines([]string{path, path + ".missing"}); err == nil {
+		t.Error("the lines of a missing file were counted")
+	}
+}
+
+type writerFunc func(b []byte) (int, error)
+
+func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
 
 // push returns a push in Loki's protocol with the given lines in streams of two.
 func push(lines ...string) []byte {
@@ -123,6 +157,7 @@ func TestConfigurations(t *testing.T) {
 	j := job{
 		dir: t.TempDir(), files: []string{"/logs/a.log", "/logs/b.log"}, label: "k=v",
 		endpoint: "http://127.0.0.1:7", transport: "api", metrics: "127.0.0.1:8", pprof: "127.0.0.1:9",
+		sink: []string{"    streams_per_push: 0"},
 	}
 	told := func(argv []string) string {
 		text := strings.Join(argv, "\n")
@@ -159,7 +194,7 @@ func TestConfigurations(t *testing.T) {
 		t.Fatal(err)
 	}
 	text := told(argv)
-	for _, want := range []string{"transport: api", `"k=v"`, j.endpoint, j.metrics, j.pprof} {
+	for _, want := range []string{"transport: api", `"k=v"`, j.endpoint, j.metrics, j.pprof, j.sink[0]} {
 		if !strings.Contains(text, want) {
 			t.Errorf("log_capturer is not told %q:\n%s", want, text)
 		}

@@ -67,6 +67,7 @@ func write(ctx context.Context, args []string, out io.Writer) error {
 	rate := flags.Float64("rate", 0, "`lines` a second; 0 for as many as possible")
 	name := flags.String("name", "", "`name` that makes the lines differ from those of others")
 	hold := flags.Bool("hold", false, "stay alive after the last line")
+	endless := flags.Bool("endless", false, "write until told to end, however many -lines are")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -79,10 +80,10 @@ func write(ctx context.Context, args []string, out io.Writer) error {
 	w := bufio.NewWriterSize(out, 32<<10)
 	var line []byte
 	begin := time.Now()
-	for n := range *lines {
+	for n := 0; *endless || n < *lines; n++ {
 		if *rate > 0 {
 			if err := sleepUntil(ctx, begin.Add(time.Duration(float64(n)/(*rate)*1e9))); err != nil {
-				return nil
+				return nil // told to end
 			}
 		}
 		line = append(appendLine(line[:0], random, n, time.Now()), '\n')

@@ -106,6 +106,11 @@ func cpuOf(pid int) (time.Duration, error) {
 	return time.Duration(ticks) * (time.Second / 100), nil
 }
 
+// forgetPeak sets the peak of a process's memory to what it is now (proc(5)).
+func forgetPeak(pid int) error {
+	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte("5"), 0)
+}
+
 // memoryOf returns the resident set of a process and its peak, in bytes.
 func memoryOf(pid int) (now, peak int64, err error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))

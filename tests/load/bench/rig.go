@@ -197,6 +197,18 @@ func (g *group) wait(ctx context.Context) error {
 	return nil
 }
 
+// end tells the containers to end, and waits until they have.
+func (g *group) end(ctx context.Context) error {
+	err := inParallel(ctx, len(g.ids), func(i int) error {
+		_, err := g.rig.engine.ContainerStop(ctx, g.ids[i], client.ContainerStopOptions{})
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("stop containers: %w", err)
+	}
+	return g.wait(ctx)
+}
+
 // remove removes the containers. It does its best, also when the bench was told
 // to stop.
 func (g *group) remove() {
