@@ -280,7 +280,9 @@ func (s *processed) batch() *record.Batch {
 			size = s.work.origin.LineBytes()
 		}
 		s.work.out = record.NewBatch(s.source, size)
-		s.work.out.Gathered = s.work.origin != nil && s.work.origin.Gathered
+		if s.work.origin != nil {
+			s.work.out.Gathered = s.work.origin.Gathered
+		}
 	}
 	return s.work.out
 }

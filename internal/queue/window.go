@@ -40,8 +40,9 @@ type Item struct {
 type Limits struct {
 	// Bytes and Records end a collection that reaches them.
 	Bytes, Records int
-	// Linger is how long the oldest item may wait for company. One that has
-	// gathered already waits only for the others of its sweep.
+	// Linger is how long the oldest item may wait for company. How long it has
+	// gathered where it was read counts, but for the time of the sweep in which it
+	// was: the others of it are about to come.
 	Linger time.Duration
 }
 
@@ -50,10 +51,10 @@ const sweepTime = 10 * time.Millisecond
 
 // linger returns how long an item may wait.
 func (l *Limits) linger(it *Item) time.Duration {
-	if it.Batch.Gathered {
-		return min(l.Linger, sweepTime)
+	if it.Batch.Gathered == 0 {
+		return l.Linger
 	}
-	return l.Linger
+	return min(l.Linger, max(sweepTime, l.Linger-it.Batch.Gathered))
 }
 
 // Window is a bounded queue in memory. Its methods may be called from several

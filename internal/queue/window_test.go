@@ -224,13 +224,17 @@ func TestLinger(t *testing.T) {
 		later(200*time.Millisecond, batch(source, 1, 1000))
 		collect(2, 200*time.Millisecond)
 
-		// What has gathered waits for the rest of its sweep, and no longer than all
-		// else.
+		// What has gathered has waited for so long already. It waits for the rest of
+		// its sweep at least, and never longer than all else.
 		gathered := func(n int) *record.Batch {
 			b := batch(source, n, 1)
-			b.Gathered = true
+			b.Gathered = 110 * time.Millisecond
 			return b
 		}
+		push(t, w, gathered(0))
+		later(880*time.Millisecond, gathered(1))
+		collect(2, 890*time.Millisecond)
+		lim.Linger = 40 * time.Millisecond
 		push(t, w, gathered(0))
 		later(9*time.Millisecond, gathered(1))
 		later(11*time.Millisecond, gathered(2))

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 	"unsafe"
 )
 
@@ -20,9 +21,9 @@ type Batch struct {
 	Records []Record
 	// Streams holds the streams that have records in the batch.
 	Streams StreamSet
-	// Gathered says that the records waited for each other where they were read,
-	// and need not wait for company again.
-	Gathered bool
+	// Gathered is how long the records may have waited for each other where they
+	// were read: that long they need not wait for company again.
+	Gathered time.Duration
 
 	// derived has an entry for each record of a derived batch.
 	derived         []Derivation
@@ -152,7 +153,7 @@ func (b *Batch) Release() {
 	b.Source = nil
 	b.From, b.To = Cursor{}, Cursor{}
 	b.Records = b.Records[:0]
-	b.Streams, b.Gathered = 0, false
+	b.Streams, b.Gathered = 0, 0
 	clear(b.derived)
 	b.derived, b.attributeMemory = b.derived[:0], 0
 	b.arena = b.arena[:0]

@@ -91,7 +91,7 @@ func TestSetGathers(t *testing.T) {
 func (r *setRig) wasGathered(name string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.gathered[name]
+	return r.gathered[name] > 0
 }
 
 // A log that is written to all the time does not hide another one's changes.

@@ -143,7 +143,7 @@ type Reader struct {
 	// ended says that Ended was given: what comes is a new file.
 	ended bool
 	// gathered is what Gathered returns. The set sets it before a step.
-	gathered bool
+	gathered time.Duration
 	// out are chunks without data that are given before anything else.
 	out []Chunk
 	// passed are the files that were read before this one, the latest at the end.
@@ -201,9 +201,9 @@ func (r *Reader) Inode() uint64 { return r.id.Inode }
 // Next gave the last bytes of it, or found none, in Unix nanoseconds.
 func (r *Reader) Written() int64 { return r.written }
 
-// Gathered reports, in a step of a set, whether it is one of a sweep: what is read
-// in it had time to gather.
-func (r *Reader) Gathered() bool { return r.gathered }
+// Gathered returns, in a step of a set, how long what is read in it had time to
+// gather: it is zero unless the step is one of a sweep.
+func (r *Reader) Gathered() time.Duration { return r.gathered }
 
 // mustStay reports whether closing the file would lose it: there is no name by
 // which it could be opened again.

@@ -371,7 +371,10 @@ func (s *Set) enqueue(m *Member) {
 	if m.index >= 0 {
 		heap.Remove(&s.resting, m.index)
 	}
-	m.reader.gathered = m.swept
+	m.reader.gathered = 0
+	if m.swept {
+		m.reader.gathered = s.opts.Gather
+	}
 	m.state, m.swept = memberReady, false
 	s.ready = append(s.ready, m)
 	signal(s.work)

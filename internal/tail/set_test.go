@@ -23,8 +23,8 @@ type setRig struct {
 	mu       sync.Mutex
 	lines    map[string][]string
 	appeared []string
-	// gathered says of each log whether its last data was read in a sweep.
-	gathered map[string]bool
+	// gathered is how long the last data of each log had gathered.
+	gathered map[string]time.Duration
 	// running counts the steps of each log that are under way.
 	running map[string]int
 	// idle, where it is set, is called in each step that finds nothing.
@@ -32,7 +32,7 @@ type setRig struct {
 }
 
 func newSetRig(t *testing.T, opts SetOptions) *setRig {
-	r := &setRig{t: t, dir: t.TempDir(), lines: map[string][]string{}, gathered: map[string]bool{}, running: map[string]int{}}
+	r := &setRig{t: t, dir: t.TempDir(), lines: map[string][]string{}, gathered: map[string]time.Duration{}, running: map[string]int{}}
 	opts.Appeared = func(path string) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
