@@ -77,7 +77,7 @@ func (c *converter) filters(list node) (names, labels []any, condition string, s
 	var conditions []string
 	simple = true
 	for _, filter := range list.list() {
-		var any []string
+		var either []string
 		values := filter.get("values").list()
 		switch filter.get("name").text() {
 		case "name":
@@ -87,7 +87,7 @@ func (c *converter) filters(list node) (names, labels []any, condition string, s
 					c.note(value, "is not carried over: it is no regular expression")
 					continue
 				}
-				any = append(any, matches(`("/" + container)`, strings.Replace(pattern, "^", "^/?", 1)))
+				either = append(either, matches(`("/" + container)`, strings.Replace(pattern, "^", "^/?", 1)))
 				part := strings.TrimSuffix(strings.TrimPrefix(strings.TrimPrefix(strings.TrimPrefix(pattern, "^"), "/"), "^"), "$")
 				glob := part
 				if !strings.HasPrefix(pattern, "^") && !strings.HasPrefix(pattern, "/") {
@@ -123,8 +123,8 @@ func (c *converter) filters(list node) (names, labels []any, condition string, s
 			c.note(filter, "is not carried over, so that more containers are taken: they are chosen by name, image and label; see container_monitor.include")
 			continue
 		}
-		if len(any) > 0 {
-			conditions = append(conditions, "("+strings.Join(any, " or ")+")")
+		if len(either) > 0 {
+			conditions = append(conditions, "("+strings.Join(either, " or ")+")")
 		}
 	}
 	if len(names) > 0 && len(labels) > 0 {

@@ -240,14 +240,14 @@ func call(name string, args []value) (value, error) {
 		if len(args) < 2 || name != "eq" && len(args) > 2 {
 			return value{}, wrong
 		}
-		var any []string
+		var either []string
 		for _, other := range args[1:] {
 			if other.kind != args[0].kind || other.kind == boolValue && operator != "==" && operator != "!=" {
 				return value{}, wrong
 			}
-			any = append(any, "("+args[0].text+") "+operator+" ("+other.text+")")
+			either = append(either, "("+args[0].text+") "+operator+" ("+other.text+")")
 		}
-		return value{"(" + strings.Join(any, " or ") + ")", boolValue}, nil
+		return value{"(" + strings.Join(either, " or ") + ")", boolValue}, nil
 	}
 	switch name {
 	case "not":

@@ -40,7 +40,11 @@ func (s *Set) together(now time.Time, pause time.Duration) time.Time {
 	// The steps are powers of two, so that those of different pauses meet.
 	step = 1 << (bits.Len64(uint64(step)) - 1)
 	since := now.Add(pause).Sub(s.made)
-	return s.made.Add((since + step - 1) / step * step)
+	meeting := since.Truncate(step)
+	if meeting < since {
+		meeting += step
+	}
+	return s.made.Add(meeting)
 }
 
 // clock steps the resting members whose time has come. Run starts it, ctx ends

@@ -178,7 +178,7 @@ func TestPromtailJobs(t *testing.T) {
 	run("db", nil, "\x1b[31mred\x1b[0m\n")
 	run("db-2", map[string]string{"ship.logs": "true", "ship-secret": "x"}, "kept by its name\n")
 	run("other", nil, "not wanted\n")
-	run("no", map[string]string{"ship.logs": "truely"}, "not wanted either\n")
+	run("no", map[string]string{"ship.logs": "not true"}, "not wanted either\n")
 	server := startKeeping(t)
 	since := time.Now()
 	agent.Start(t, agent.Options{Config: converted(t, "labelled", "log_capturer.e2e=labelled", labelKey+"="+id, "http://loki:3100", server.URL())})

@@ -42,7 +42,7 @@ func readIgnored(path string) (ignored, known bool) {
 	if err != nil {
 		return false, false
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was only read
 	text, err := io.ReadAll(io.LimitReader(f, maxConfigBytes))
 	if err != nil {
 		return false, false

@@ -157,7 +157,7 @@ func (h *heard) doubtful(e logged) bool {
 		return true
 	}
 	n := m.had(e)
-	return n > 0 && !(m.proven == e && n < m.holds)
+	return n > 0 && (m.proven != e || n >= m.holds)
 }
 
 // take takes in an entry that is none sent again.
