@@ -166,6 +166,18 @@ func (d *Delivery) Cursor(source string) (record.Cursor, bool, error) {
 	return c.committed, c.known, nil
 }
 
+// Accepted returns up to where the records of a source were accepted, and false
+// where none were.
+func (d *Delivery) Accepted(source string) (record.Cursor, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c, err := d.sourceCursors(source)
+	if err != nil || !c.known && c.accepted.IsZero() {
+		return record.Cursor{}, false
+	}
+	return c.accepted, true
+}
+
 // StartAt sets the cursor of a source that is new to this sink, and does nothing
 // for another one. It is called before the source's first batch: a sink whose
 // destination is down from the start must not be taken for a new one later, when
