@@ -70,6 +70,13 @@ func (d *Delivery) Replace(ctx context.Context, opts Options) error {
 	}
 }
 
+// ResizeWindow changes the memory of undelivered batches, of which more may be in
+// use for a while.
+func (d *Delivery) ResizeWindow(bytes int64) {
+	d.window.SetCapacity(bytes)
+	d.stats.setWindow(bytes)
+}
+
 // begin says how the shift that begins is ended.
 func (s *shifts) begin(end context.CancelFunc) {
 	s.mu.Lock()

@@ -83,6 +83,12 @@ func (s *stats) begin(windowBytes int64, workers int) {
 	s.windowBytes, s.failing = windowBytes, make([]failing, workers)
 }
 
+func (s *stats) setWindow(bytes int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.windowBytes = bytes
+}
+
 func (s *stats) accept(records, memory int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

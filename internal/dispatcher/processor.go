@@ -45,20 +45,30 @@ type Processor struct {
 	wake  chan struct{}
 }
 
-// routes are the pipelines, and the sinks that they were compiled with.
+// routes are the pipelines, and the sinks with the place that the pipelines know
+// each by.
 type routes struct {
-	table *pipeline.Table
-	sinks []*delivery.Delivery
+	table  *pipeline.Table
+	sinks  []*delivery.Delivery
+	places []int
 }
 
-// NewProcessor returns a processor before next, whose sinks are those that the
-// table was compiled with.
+func newRoutes(sinks []*delivery.Delivery, table *pipeline.Table) *routes {
+	r := &routes{table: table, sinks: sinks}
+	for _, sink := range sinks {
+		r.places = append(r.places, table.Place(sink.Name()))
+	}
+	return r
+}
+
+// NewProcessor returns a processor before next, whose sinks are among those that
+// the table was compiled with.
 func NewProcessor(next *Dispatcher, table *pipeline.Table, logger *slog.Logger) *Processor {
 	p := &Processor{
 		next: next, logger: logger, sources: map[string]*processed{},
 		unsent: map[*processed]struct{}{}, held: make(chan struct{}, 1), wake: make(chan struct{}, 1),
 	}
-	p.routes.Store(&routes{table, *next.sinks.Load()})
+	p.routes.Store(newRoutes(*next.sinks.Load(), table))
 	return p
 }
 
@@ -66,7 +76,7 @@ func NewProcessor(next *Dispatcher, table *pipeline.Table, logger *slog.Logger) 
 // is Dispatcher.Use as well.
 func (p *Processor) Use(sinks []*delivery.Delivery, table *pipeline.Table) {
 	p.next.Use(sinks)
-	p.routes.Store(&routes{table, sinks})
+	p.routes.Store(newRoutes(sinks, table))
 }
 
 // BeginAnew forgets what was taken in of all sources, and not accepted by all
@@ -266,7 +276,7 @@ func (s *processed) take(b *record.Batch) {
 // cut sends on what is held where a sink's records end.
 func (s *processed) cut(stream record.Stream, seq uint64) {
 	for _, c := range s.cuts {
-		if c.Streams[stream].Seq == seq && s.run.Holds() {
+		if seq > 0 && c.Streams[stream].Seq == seq && s.run.Holds() {
 			s.changed()
 			s.run.Close()
 		}
@@ -408,10 +418,9 @@ func (p *Processor) deliver(ctx context.Context, s *processed, c *parcel) error 
 		}
 	}()
 	for i, sink := range r.sinks {
-		place := i
+		place := r.places[i]
 		if c.table != r.table {
-			// The pipelines were compiled for other sinks, or in another order.
-			place = c.table.Place(sink.Name())
+			place = c.table.Place(sink.Name()) // it came out before these routes
 		}
 		own[i] = c.of(place)
 	}

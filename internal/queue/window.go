@@ -92,6 +92,9 @@ func newShards(n int) []*shard {
 	return shards
 }
 
+// SetCapacity changes the capacity. What is in the window stays there.
+func (w *Window) SetCapacity(bytes int64) { w.budget.resize(bytes) }
+
 // Resize changes the capacity and the number of shards. What is in the window
 // stays there, in order. Nobody may be in Collect.
 func (w *Window) Resize(capacity int64, shards int) {
