@@ -24,6 +24,9 @@ var restartKeys = map[string]string{
 	"memory_limit": "the Go runtime keeps to it from the start",
 	"dead_letters": "the store is open",
 	"selfwatch":    "what was counted before could not be compared",
+	"server":       "its port is open",
+	"metrics":      "its port is open",
+	"pprof":        "its port is open",
 }
 
 // SinkPart is the part of the sink of a name, among Difference.Parts.

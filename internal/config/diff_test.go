@@ -48,7 +48,8 @@ func TestDiff(t *testing.T) {
 	f("", "dispatcher: {shutdown_timeout: 1s}", "dispatcher", "")
 	f("", "pipelines: [{name: a, stages: [{type: level}]}]", "pipelines", "")
 	f("pipelines: [{name: a, stages: [{type: filter, drop: 'true'}]}]", "pipelines: [{name: a, stages: [{type: filter, drop: 'false'}]}]", "pipelines", "")
-	f("", "{server: {listen: ':1'}, metrics: {enabled: false}, pprof: {enabled: false}}", "server metrics pprof", "")
+	f("", "{server: {listen: ':1'}, metrics: {enabled: false}, pprof: {enabled: false}}", "server metrics pprof",
+		"a change of server (its port is open), metrics (its port is open), pprof (its port is open) takes a restart of the agent; nothing was changed")
 	f("", "data_dir: /x", "data_dir", "a change of data_dir (all that is kept is in it) takes a restart of the agent; nothing was changed")
 	f("", "{host: a, log: {level: warn}, selfwatch: {window: 1h}}", "host log selfwatch",
 		"a change of host (every record has it), selfwatch (what was counted before could not be compared) takes a restart of the agent; nothing was changed")
