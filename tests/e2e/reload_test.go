@@ -23,25 +23,39 @@ import (
 )
 
 // reloadConfig returns one of the configurations between which is reloaded. The
-// sinks "main" and "loki" are in all of them, "extra" comes and goes.
-func reloadConfig(rng *rand.Rand, dir string, loki string) string {
+// sinks "main" and "loki" are in all of them, "extra" comes and goes. With routes
+// there are some that route past it; a whole one has all that there is.
+func reloadConfig(rng *rand.Rand, dir string, loki string, routes, whole bool) string {
 	one := func(texts ...string) string { return texts[rng.IntN(len(texts))] }
 	c := "container_monitor: {enabled: false}\ndispatcher: {window_bytes: " + one("2MiB", "3MiB") + "}\nlog: {level: " + one("info", "debug") + "}\n" +
 		"file_monitor:\n  files: [{include: [\"" + dir + "/*.log\"]}]\n  scan_interval: " + one("200ms", "200ms", "300ms") + "\n" +
 		"sinks:\n"
+	spool := "0" // turned off
+	if whole {
+		spool = "8MiB"
+	}
 	sinks := []string{
 		"  - {type: local_file, name: main, path: '{data_dir}/main.log', format: text, linger: " + one("10ms", "20ms") + ", batch_records: " + one("50", "5000") + "}\n",
 		"  - {type: loki, url: " + loki + ", min_backoff: 20ms, max_backoff: 100ms, concurrency: " + one("1", "2", "3") + ", encoding: " + one("protobuf", "json") +
-			one("", "", ", spool: {max_bytes: 8MiB}") + "}\n",
+			", spool: {max_bytes: " + one("8MiB", "9MiB", spool) + "}}\n",
 	}
-	if rng.IntN(2) == 0 {
+	if whole || rng.IntN(2) == 0 {
 		sinks = append(sinks, "  - {type: local_file, name: extra, path: '{data_dir}/extra.log', format: text, linger: 10ms}\n")
 	}
 	rng.Shuffle(len(sinks), func(i, j int) { sinks[i], sinks[j] = sinks[j], sinks[i] })
 	c += strings.Join(sinks, "")
 	// The first of these holds each line until the next one comes.
-	return c + one("", "pipelines:\n  - {name: p, select: {files: ['*']}, stages: [{type: multiline, start: '^', max_wait: 300ms}]}\n",
-		"pipelines:\n  - {name: p, select: {files: ['*']}, stages: [{type: level}, {type: route, default: all, rules: [{if: 'true', sinks: [main, loki]}]}]}\n")
+	pipelines := []string{
+		"stages: [{type: multiline, start: '^', max_wait: 300ms}]",
+		"stages: [{type: level}, {type: set, values: {a: '1'}}]",
+	}
+	if routes {
+		pipelines = append(pipelines, "stages: [{type: level}, {type: route, default: all, rules: [{if: 'true', sinks: [main, loki]}]}]")
+	}
+	if whole || rng.IntN(3) == 0 {
+		return c
+	}
+	return c + "pipelines:\n  - {name: p, select: {files: ['*']}, " + one(pipelines...) + "}\n"
 }
 
 // TestReload reloads between configurations that add, remove and replace sinks,
@@ -56,7 +70,7 @@ func TestReload(t *testing.T) {
 	enginetest.Must(t, err)
 	defer loki.Close()
 	rng := rand.New(rand.NewPCG(rand.Uint64(), 1))
-	base := reloadConfig(rand.New(rand.NewPCG(1, 1)), dir, loki.URL())
+	base := reloadConfig(rng, dir, loki.URL(), false, true)
 	a := agent.Start(t, agent.Options{Config: base})
 	writers, stop := writeFiles(t, dir, 4)
 	reload := func(want ...string) agent.Reload {
@@ -70,7 +84,7 @@ func TestReload(t *testing.T) {
 	}
 	// What is lazily made is there after a few reloads.
 	for range 3 {
-		a.Configure(reloadConfig(rng, dir, loki.URL()))
+		a.Configure(reloadConfig(rng, dir, loki.URL(), false, false))
 		reload("applied", "unchanged")
 	}
 	settle := func() (goroutines, fds float64) {
@@ -84,7 +98,7 @@ func TestReload(t *testing.T) {
 	changed := map[string]int{}
 	for n := range rounds {
 		time.Sleep(time.Duration(rng.IntN(100)) * time.Millisecond)
-		a.Configure(reloadConfig(rng, dir, loki.URL()))
+		a.Configure(reloadConfig(rng, dir, loki.URL(), false, false))
 		switch {
 		case n%10 == 3:
 			a.Configure("sinks: [{type: nothing}]\nlog: {level: loud}\n")
@@ -127,14 +141,15 @@ func TestReload(t *testing.T) {
 		inFile.Expect("files", filepath.Base(w.path), record.Stdout, w.lines)
 	}
 	enginetest.Eventually(t, time.Minute, "all lines are delivered", func() bool {
-		return inLoki.Check().Missing == 0 && len(linesOf(t, filepath.Join(a.DataDir, "main.log"))) >= int(lines)
+		return inLoki.Check().Missing == 0 && len(linesOf(t, filepath.Join(a.DataDir, "main.log"))) >= int(lines) &&
+			queued(a) == 0
 	})
 	for _, line := range linesOf(t, filepath.Join(a.DataDir, "main.log")) {
 		inFile.Observe("files", []byte(line))
 	}
 	check(t, "main", inFile)
 	check(t, "loki", inLoki)
-	checkExtra(t, a)
+	checkExtra(t, a, writers)
 	checkAccounts(t, a)
 	if v := loki.Violations(); len(v) > 0 {
 		t.Errorf("pushes that break the protocol: %q", v)
@@ -150,11 +165,11 @@ func TestReloadKilled(t *testing.T) {
 	enginetest.Must(t, err)
 	defer loki.Close()
 	rng := rand.New(rand.NewPCG(rand.Uint64(), 1))
-	a := agent.Start(t, agent.Options{Config: reloadConfig(rng, dir, loki.URL())})
+	a := agent.Start(t, agent.Options{Config: reloadConfig(rng, dir, loki.URL(), true, false)})
 	writers, stop := writeFiles(t, dir, 4)
 	for range rounds {
 		for range 1 + rng.IntN(3) {
-			a.Configure(reloadConfig(rng, dir, loki.URL()))
+			a.Configure(reloadConfig(rng, dir, loki.URL(), true, false))
 			a.Signal(syscall.SIGHUP)
 			time.Sleep(time.Duration(rng.IntN(60)) * time.Millisecond)
 		}
@@ -181,7 +196,18 @@ func TestReloadKilled(t *testing.T) {
 	if r := inLoki.Check(); r.Missing+r.Corrupt+r.Foreign+r.Unexpected > 0 {
 		t.Errorf("loki: %v", r)
 	}
-	checkExtra(t, a)
+	checkExtra(t, a, nil)
+}
+
+// queued returns how many records wait for sinks, or are in their spools.
+func queued(a *agent.Agent) float64 {
+	samples, err := a.Scrape()
+	if err != nil {
+		return -1
+	}
+	memory, _ := samples.Sum("log_capturer_queue_records")
+	spooled, _ := samples.Sum("log_capturer_spool_records")
+	return memory + spooled
 }
 
 // writeFiles writes numbered lines to files until stop is called.
@@ -232,20 +258,33 @@ func linesOf(t *testing.T, path string) (lines []string) {
 }
 
 // checkExtra checks the sink that came and went: what it has of each file is in
-// order and without repeats. It may miss lines, since pipelines route some past it.
-func checkExtra(t *testing.T, a *agent.Agent) {
+// order and without repeats. With writers it is there in the end, and has all that
+// they wrote since it was there for the first time.
+func checkExtra(t *testing.T, a *agent.Agent, writers []*logWriter) {
 	t.Helper()
-	last, n := map[string]uint64{}, 0
+	first, last, n := map[string]uint64{}, map[string]uint64{}, map[string]uint64{}
+	total := 0
 	for _, text := range linesOf(t, filepath.Join(a.DataDir, "extra.log")) {
 		line, err := numbered.Parse([]byte(text))
 		if err != nil {
 			t.Fatalf("extra: %v in %q", err, text)
 		}
-		if line.N <= last[string(line.Run)] {
-			t.Fatalf("extra: line %d of %s comes after line %d", line.N, line.Run, last[string(line.Run)])
+		run := string(line.Run)
+		if line.N <= last[run] {
+			t.Fatalf("extra: line %d of %s comes after line %d", line.N, run, last[run])
 		}
-		last[string(line.Run)] = line.N
-		n++
+		if last[run] == 0 {
+			first[run] = line.N
+		}
+		last[run] = line.N
+		n[run]++
+		total++
 	}
-	t.Logf("extra has %d lines", n)
+	for _, w := range writers {
+		run := filepath.Base(w.path)
+		if last[run] != w.lines || n[run] != w.lines-first[run]+1 {
+			t.Errorf("extra: %d lines of %s from %d to %d, which has %d", n[run], run, first[run], last[run], w.lines)
+		}
+	}
+	t.Logf("extra has %d lines", total)
 }
