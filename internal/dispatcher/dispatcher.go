@@ -81,9 +81,7 @@ func (d *Dispatcher) accept(ctx context.Context, sinks []*delivery.Delivery, bat
 		if b == nil {
 			continue
 		}
-		// After a kill, a sink that is new would else be taken for one that wants
-		// what the others have next.
-		if err := sink.StartAt(b.Source.Key, b.From); err != nil {
+		if err := begin(sinks, sink, b); err != nil {
 			return err
 		}
 		ok, err := sink.TryEnqueue(b)
@@ -110,6 +108,25 @@ func (d *Dispatcher) accept(ctx context.Context, sinks []*delivery.Delivery, bat
 		return err
 	}
 	return ctx.Err()
+}
+
+// begin sets a sink that is new to a source to where that stands, before it gets its
+// first batch: after a kill it would else be taken for one that wants what the others
+// have next.
+func begin(sinks []*delivery.Delivery, sink *delivery.Delivery, b *record.Batch) error {
+	_, known, err := sink.Cursor(b.Source.Key)
+	if known || err != nil {
+		return err
+	}
+	if err := sink.StartAt(b.Source.Key, b.From); err != nil {
+		return err
+	}
+	for _, other := range sinks {
+		if err := other.DurableFirst(b.Source.Key); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // unlessClosed returns an error other than that of a sink that was removed.
