@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -27,23 +28,21 @@ import (
 	"log_capturer/internal/deadletter"
 	"log_capturer/internal/delivery"
 	"log_capturer/internal/dispatcher"
-	"log_capturer/internal/glob"
 	"log_capturer/internal/health"
 	"log_capturer/internal/lifetime"
 	"log_capturer/internal/livetail"
-	"log_capturer/internal/monitors/container"
-	"log_capturer/internal/monitors/file"
-	"log_capturer/internal/monitors/kafka"
 	"log_capturer/internal/pipeline"
 	"log_capturer/internal/positions"
+	"log_capturer/internal/reload"
 	"log_capturer/internal/selfwatch"
 	"log_capturer/internal/server"
 	"log_capturer/internal/vfs"
 )
 
-// app holds the parts of a running agent.
+// app holds the parts of a running agent that stay the same.
 type app struct {
-	config      *config.Config
+	parts       atomic.Pointer[parts]
+	reloads     *reload.Reloads
 	stdout      io.Writer
 	logger      *slog.Logger
 	host        string
@@ -51,27 +50,21 @@ type app struct {
 	journal     *positions.Journal
 	deadLetters *deadletter.Store
 	replayer    *deadletter.Replayer
-	sinks       []*sink
 	door        *dispatcher.Dispatcher
 	dispatcher  *dispatcher.Processor
-	pipelines   *pipeline.Metrics
 	tail        *livetail.Hub
-	engine      *container.Docker
-	monitor     *container.Monitor
-	files       *file.Monitor
-	kafka       *kafka.Monitor
 	registry    *prometheus.Registry
 	server      *server.Server
-	reporters   []health.Reporter
 	watcher     *selfwatch.Watcher
 	overdue     *lifetime.Watch
 	recent      *selfwatch.Recent
+	running     groups
 }
 
 // Run runs the agent until ctx is done, or until it can't go on.
-func Run(ctx context.Context, cfg *config.Config, stdout io.Writer, logger *slog.Logger) error {
+func Run(ctx context.Context, cfg *config.Config, reloads *reload.Reloads, stdout io.Writer, logger *slog.Logger) error {
 	saveMemory()
-	a := newApp(cfg, stdout, logger)
+	a := newApp(cfg, reloads, stdout, logger)
 	defer a.close()
 	if err := a.make(); err != nil {
 		return err
@@ -80,15 +73,21 @@ func Run(ctx context.Context, cfg *config.Config, stdout io.Writer, logger *slog
 	return a.run(lifetime.WithWatch(ctx, a.overdue))
 }
 
-func newApp(cfg *config.Config, stdout io.Writer, logger *slog.Logger) *app {
+func newApp(cfg *config.Config, reloads *reload.Reloads, stdout io.Writer, logger *slog.Logger) *app {
 	recent := &selfwatch.Recent{}
 	logger = recent.Keep(logger)
-	return &app{config: cfg, stdout: stdout, logger: logger, started: time.Now(), recent: recent, overdue: lifetime.NewWatch(logger)}
+	a := &app{
+		reloads: reloads, stdout: stdout, logger: logger, started: time.Now(), recent: recent, overdue: lifetime.NewWatch(logger),
+		tail: livetail.New(), registry: prometheus.NewRegistry(),
+	}
+	a.parts.Store(&parts{config: cfg})
+	return a
 }
 
 // make makes all parts, and starts none.
 func (a *app) make() error {
-	cfg := a.config
+	p := a.now()
+	cfg := p.config
 	var err error
 	if a.host = cfg.Host; a.host == "" {
 		if a.host, err = os.Hostname(); err != nil {
@@ -112,136 +111,31 @@ func (a *app) make() error {
 		return err
 	}
 	for _, c := range cfg.Sinks {
-		s, err := a.makeSink(c)
+		s, err := a.makeSink(cfg, c)
 		if err != nil {
 			return fmt.Errorf("make sink %q: %w", c.Name, err)
 		}
-		a.sinks = append(a.sinks, s)
+		p.sinks = append(p.sinks, s)
 	}
-	a.warnOfSpools()
-	deliveries := make([]*delivery.Delivery, 0, len(a.sinks))
-	targets := make([]deadletter.Target, 0, len(a.sinks))
-	for _, s := range a.sinks {
-		deliveries = append(deliveries, s.delivery)
-		targets = append(targets, s.delivery)
+	a.warnOfSpools(p)
+	p.pipelines = pipeline.NewMetrics()
+	if p.table, err = cfg.CompilePipelines(p.pipelines); err != nil {
+		return err
 	}
-	a.door = dispatcher.New(deliveries)
+	a.door = dispatcher.New(p.deliveries())
 	a.door.LimitSources(rate(cfg.Dispatcher.SourceRateLimit))
-	a.pipelines = pipeline.NewMetrics()
-	table, err := cfg.CompilePipelines(a.pipelines)
-	if err != nil {
-		return err
-	}
-	a.dispatcher = dispatcher.NewProcessor(a.door, table, a.logger)
-	a.tail = livetail.New()
+	a.dispatcher = dispatcher.NewProcessor(a.door, p.table, a.logger)
 	a.dispatcher.ShowTo(a.tail.At(livetail.Processed))
-	a.replayer, err = deadletter.NewReplayer(a.deadLetters, a.journal, delivery.CursorPrefix, targets, a.logger)
+	a.replayer, err = deadletter.NewReplayer(a.deadLetters, a.journal, delivery.CursorPrefix, p.targets(), a.logger)
 	if err != nil {
 		return err
 	}
-	if cfg.ContainerMonitor.Enabled {
-		if err := a.makeMonitor(); err != nil {
-			return err
-		}
-	}
-	if cfg.FileMonitor.Enabled && len(cfg.FileMonitor.Files) > 0 {
-		if err := a.makeFileMonitor(); err != nil {
-			return err
-		}
-	}
-	if cfg.KafkaSource.Enabled {
-		if err := a.makeKafkaSource(); err != nil {
+	for _, m := range monitors {
+		if err := m.make(a, p, time.Time{}); err != nil {
 			return err
 		}
 	}
 	return a.makeServer()
-}
-
-func (a *app) makeMonitor() error {
-	c := a.config.ContainerMonitor
-	var err error
-	if a.engine, err = container.NewDocker(c.DockerHost); err != nil {
-		return err
-	}
-	a.monitor = container.New(container.Options{
-		Engine: a.engine, Dispatcher: tapped{a.dispatcher, a.tail.At(livetail.Raw)}, Host: a.host,
-		Filter: container.Filter{
-			Include: container.Selection(c.Include), Exclude: container.Selection(c.Exclude),
-			Self: container.SelfID(),
-		},
-		Transport: container.Transport(c.Transport), DataRoot: c.DataRoot,
-		StartAtEnd: c.StartAt == "end", MaxStreams: c.MaxStreams,
-		RotationInterval:  time.Duration(c.RotationInterval),
-		HeartbeatInterval: time.Duration(c.HeartbeatInterval),
-		ReconcileInterval: time.Duration(c.ReconcileInterval),
-		MaxLineBytes:      int(c.MaxLineBytes),
-		PositionRetention: time.Duration(c.PositionRetention),
-		Known:             a.knownSources, Logger: a.logger,
-	})
-	return nil
-}
-
-func (a *app) makeFileMonitor() error {
-	c := a.config.FileMonitor
-	own, err := filepath.Abs(a.config.DataDir)
-	if err != nil {
-		return fmt.Errorf("find data_dir: %w", err)
-	}
-	options := file.Options{
-		Dispatcher: tapped{a.dispatcher, a.tail.At(livetail.Raw)}, Host: a.host, Own: own,
-		ScanInterval: time.Duration(c.ScanInterval), RotateWait: time.Duration(c.RotateWait),
-		MaxOpenFiles: c.MaxOpenFiles, MaxLineBytes: int(c.MaxLineBytes),
-		PositionRetention: time.Duration(c.PositionRetention),
-		Known:             a.knownSources, Logger: a.logger,
-	}
-	for _, set := range c.Files {
-		age, _ := set.StartAge()
-		files := file.Files{
-			Labels: set.Labels, StartAtEnd: set.StartAt == config.StartAtEnd, StartAge: age, Format: file.Format(set.Format),
-		}
-		if files.Include, err = compileAll(set.Include, glob.Compile); err != nil {
-			return err
-		}
-		if files.Exclude, err = compileAll(set.Exclude, glob.CompileExclude); err != nil {
-			return err
-		}
-		options.Files = append(options.Files, files)
-	}
-	a.files = file.New(options)
-	return nil
-}
-
-// compileAll compiles patterns, which the configuration has checked.
-func compileAll(texts []string, compile func(string) (*glob.Pattern, error)) ([]*glob.Pattern, error) {
-	var patterns []*glob.Pattern
-	for _, text := range texts {
-		p, err := compile(text)
-		if err != nil {
-			return nil, err
-		}
-		patterns = append(patterns, p)
-	}
-	return patterns, nil
-}
-
-func (a *app) makeKafkaSource() error {
-	var err error
-	a.kafka, err = kafka.New(a.kafkaOptions())
-	if err != nil {
-		return fmt.Errorf("make kafka_source: %w", err)
-	}
-	return nil
-}
-
-func (a *app) kafkaOptions() kafka.Options {
-	c := a.config.KafkaSource
-	return kafka.Options{
-		Client: kafkaClient(c.Brokers, c.Login), Topics: c.Topics, Group: c.Group,
-		StartAtEnd:     c.StartAt == config.StartAtEnd,
-		Messages:       kafka.Messages{Text: c.Format == "text", Time: c.TimeField, Line: c.LineField},
-		CommitInterval: time.Duration(c.CommitInterval), CustodyWait: time.Duration(c.CustodyWait),
-		Dispatcher: tapped{a.dispatcher, a.tail.At(livetail.Raw)}, Logger: a.logger,
-	}
 }
 
 // knownSources returns the keys of all sources that have positions.
@@ -257,34 +151,9 @@ func (a *app) knownSources() []string {
 }
 
 func (a *app) makeServer() error {
-	cfg := a.config
+	cfg := a.now().config
 	a.makeWatcher()
-	a.registry = prometheus.NewRegistry()
-	reporters := []health.Reporter{a.journal, a.deadLetters, a.watcher}
-	a.registry.MustRegister(a.door, a.watcher, a.journal, a.deadLetters, a.pipelines, a.pipelines.Made())
-	for _, s := range a.sinks {
-		a.registry.MustRegister(s.delivery)
-		reporters = append(reporters, s.delivery)
-		if s.collector != nil {
-			a.registry.MustRegister(s.collector)
-		}
-		if s.reporter != nil {
-			reporters = append(reporters, s.reporter)
-		}
-	}
-	if a.monitor != nil {
-		a.registry.MustRegister(a.monitor)
-		reporters = append(reporters, a.monitor)
-	}
-	if a.files != nil {
-		a.registry.MustRegister(a.files)
-		reporters = append(reporters, a.files)
-	}
-	if a.kafka != nil {
-		a.registry.MustRegister(a.kafka)
-		reporters = append(reporters, a.kafka)
-	}
-	a.reporters = reporters
+	a.registry.MustRegister(a.door, a.watcher, a.journal, a.deadLetters, a.reloads, collector{a})
 	listen := func(l config.Listener) string {
 		if !l.Enabled {
 			return ""
@@ -294,9 +163,9 @@ func (a *app) makeServer() error {
 	var err error
 	a.server, err = server.New(server.Options{
 		API: listen(cfg.Server), Metrics: listen(cfg.Metrics), Pprof: listen(cfg.Pprof),
-		Registry: a.registry, Reporters: reporters, Ready: a.ready,
+		Registry: a.registry, Reporters: []health.Reporter{a}, Ready: a.ready,
 		Status: a.status, Containers: a.containers, Files: a.listFiles, Tail: a.tail, DeadLetters: letters{a}, Logger: a.logger,
-		Leaks: func() any { return a.watcher.Leaks() }, SupportBundle: a.supportBundle,
+		Leaks: func() any { return a.watcher.Leaks() }, SupportBundle: a.supportBundle, Reload: a.reload,
 		Positions: func() (cursors.Export, error) { return cursors.Take(a.journal) },
 	})
 	return err
@@ -309,38 +178,35 @@ func (a *app) run(ctx context.Context) error {
 	endpoints.Go("selfwatch", a.watcher.Run)
 	keeping := lifetime.NewGroup(context.WithoutCancel(ctx))
 	keeping.Go("positions", a.journal.Run)
-	sinks := lifetime.NewGroup(context.WithoutCancel(ctx))
-	for _, s := range a.sinks {
-		sinks.Go("delivery", s.delivery.Run)
-	}
 	keeping.Go("dead_letters", a.deadLetters.Run)
+	sinks := lifetime.NewGroup(context.WithoutCancel(ctx))
 	sources := lifetime.NewGroup(ctx)
-	sources.Go("dispatcher", a.dispatcher.Run)
+	a.running = groups{sinks: sinks, sources: sources}
+	for _, s := range a.now().sinks {
+		a.startSink(s)
+	}
 	sources.Go("dead_letters", a.replayer.Run)
-	if a.monitor != nil {
-		sources.Go("container_monitor", a.monitor.Run)
-	}
-	if a.files != nil {
-		sources.Go("file_monitor", a.files.Run)
-	}
-	if a.kafka != nil {
-		sources.Go("kafka_source", a.kafka.Run)
-	}
+	a.startSources(a.now())
+	reloading := lifetime.NewGroup(ctx)
+	reloading.Go("reload", func(ctx context.Context) error { return a.reloads.Run(ctx, a.apply) })
 
 	var err error
 	select {
 	case <-ctx.Done():
+	case <-reloading.Context().Done():
 	case <-sources.Context().Done():
 	case <-sinks.Context().Done():
 	case <-keeping.Context().Done():
 	case <-endpoints.Context().Done():
 	}
-	a.logger.Info("stopping", "shutdown_timeout", time.Duration(a.config.Dispatcher.ShutdownTimeout))
+	a.logger.Info("stopping", "shutdown_timeout", a.now().shutdownTimeout())
 	keep := func(e error) {
 		if err == nil {
 			err = e
 		}
 	}
+	reloading.Cancel()
+	keep(reloading.Wait())
 	sources.Cancel()
 	keep(sources.Wait())
 	a.drain(sinks)
@@ -356,11 +222,12 @@ func (a *app) run(ctx context.Context) error {
 // drain lets the sinks deliver what they accepted, for a bounded time. What is
 // left then stays in the custody of the sources.
 func (a *app) drain(sinks *lifetime.Group) {
-	for _, s := range a.sinks {
+	p := a.now()
+	for _, s := range p.sinks {
 		s.delivery.CloseInput()
 	}
-	timer := time.AfterFunc(time.Duration(a.config.Dispatcher.ShutdownTimeout), func() {
-		a.logger.Warn("shutdown_timeout", "undelivered", a.undelivered(),
+	timer := time.AfterFunc(p.shutdownTimeout(), func() {
+		a.logger.Warn("shutdown_timeout", "undelivered", p.undelivered(),
 			"hint", "they are read again after the next start")
 		sinks.Cancel()
 	})
@@ -368,21 +235,14 @@ func (a *app) drain(sinks *lifetime.Group) {
 	timer.Stop()
 }
 
-func (a *app) undelivered() uint64 {
-	var n uint64
-	for _, s := range a.sinks {
-		n += s.delivery.Accounts().InMemory
-	}
-	return n
-}
-
 // close releases what make has made.
 func (a *app) close() {
-	for _, s := range a.sinks {
+	p := a.now()
+	for _, s := range p.sinks {
 		s.close()
 	}
-	if a.engine != nil {
-		_ = a.engine.Close() // only idle connections are left
+	if p.engine != nil {
+		_ = p.engine.Close() // only idle connections are left
 	}
 	if a.deadLetters != nil {
 		a.closed("dead_letters", a.deadLetters.Close())

@@ -19,6 +19,7 @@ import (
 	"log_capturer/internal/archtest"
 	"log_capturer/internal/config"
 	"log_capturer/internal/positions"
+	"log_capturer/internal/reload"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -58,17 +59,17 @@ func TestEveryTypeOfSink(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		a := &app{config: cfg, stdout: io.Discard, logger: quiet()}
+		a := newApp(cfg, noReloads(), io.Discard, quiet())
 		cfg.DataDir = t.TempDir()
 		if a.journal, err = positions.Open(filepath.Join(cfg.DataDir, "positions"), positions.Options{Logger: a.logger}); err != nil {
 			t.Fatal(err)
 		}
 		defer a.close()
-		s, err := a.makeSink(cfg.Sinks[0])
+		s, err := a.makeSink(cfg, cfg.Sinks[0])
 		if err != nil {
 			t.Fatalf("%s: %v", typ, err)
 		}
-		a.sinks = append(a.sinks, s)
+		a.now().sinks = append(a.now().sinks, s)
 		if got := destination(s.config, "/data"); got != where {
 			t.Errorf("destination of %s: %q, want %q", typ, got, where)
 		}
@@ -93,11 +94,14 @@ func TestEveryTypeOfSink(t *testing.T) {
 	}
 }
 
+// noReloads is of an agent without a configuration file.
+func noReloads() *reload.Reloads { return reload.New(reload.Options{Logger: quiet()}) }
+
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 // What the agent shows is well-formed, and is what docs/metrics.md says.
 func TestMetrics(t *testing.T) {
-	a := newApp(configured(t), io.Discard, quiet())
+	a := newApp(configured(t), noReloads(), io.Discard, quiet())
 	defer a.close()
 	if err := a.make(); err != nil {
 		t.Fatal(err)
@@ -136,7 +140,7 @@ func TestRun(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
 	defer cancel()
 	var out bytes.Buffer
-	if err := Run(ctx, cfg, &out, quiet()); err != nil {
+	if err := Run(ctx, cfg, noReloads(), &out, quiet()); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{cfg.DataDir + "/logs/", "no.sock", "/*.log", "http://127.0.0.1:", "/metrics", "loki at http://127.0.0.1:1"} {
@@ -152,7 +156,7 @@ func TestRunFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			cfg := configured(t)
 			spoil(t, cfg)
-			err := Run(t.Context(), cfg, &bytes.Buffer{}, quiet())
+			err := Run(t.Context(), cfg, noReloads(), &bytes.Buffer{}, quiet())
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Fatalf("error %v, want one with %q", err, want)
 			}
@@ -173,7 +177,7 @@ func TestRunFails(t *testing.T) {
 		}
 	})
 	f("another agent has the data", "in use", func(t *testing.T, cfg *config.Config) {
-		other := newApp(cfg, io.Discard, quiet())
+		other := newApp(cfg, noReloads(), io.Discard, quiet())
 		if err := other.make(); err != nil {
 			t.Fatal(err)
 		}

@@ -11,6 +11,7 @@ import (
 	"log_capturer/internal/monitors/container"
 	"log_capturer/internal/monitors/kafka"
 	"log_capturer/internal/positions"
+	"log_capturer/internal/reload"
 )
 
 // checkTimeout bounds the trying of the engine, or of one destination.
@@ -33,7 +34,7 @@ func Check(ctx context.Context, cfg *config.Config, tell func(what, where string
 		return fmt.Errorf("check: %w", err)
 	}
 	defer os.RemoveAll(dir) //nolint:errcheck // it is in the directory of temporary files
-	a := &app{config: cfg, stdout: os.Stdout, logger: slog.New(slog.DiscardHandler)}
+	a := newApp(cfg, reload.New(reload.Options{}), os.Stdout, slog.New(slog.DiscardHandler))
 	defer a.close()
 	if a.journal, err = positions.Open(dir, positions.Options{}); err != nil {
 		return err
@@ -57,9 +58,9 @@ func Check(ctx context.Context, cfg *config.Config, tell func(what, where string
 }
 
 func (a *app) checkEngine(ctx context.Context) (where string, err error) {
-	engine, err := container.NewDocker(a.config.ContainerMonitor.DockerHost)
+	engine, err := container.NewDocker(a.now().config.ContainerMonitor.DockerHost)
 	if err != nil {
-		return a.config.ContainerMonitor.DockerHost, err
+		return a.now().config.ContainerMonitor.DockerHost, err
 	}
 	defer engine.Close() //nolint:errcheck // only idle connections are left
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
@@ -71,11 +72,11 @@ func (a *app) checkEngine(ctx context.Context) (where string, err error) {
 func (a *app) checkKafkaSource(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	return kafka.Check(ctx, a.kafkaOptions())
+	return kafka.Check(ctx, a.kafkaOptions(a.now().config.KafkaSource))
 }
 
 func (a *app) checkSink(ctx context.Context, c config.Sink) (tried string, err error) {
-	s, err := a.makeSink(c)
+	s, err := a.makeSink(a.now().config, c)
 	if err != nil {
 		return "", err
 	}

@@ -2,9 +2,9 @@ package app
 
 import (
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -33,26 +33,75 @@ import (
 type sink struct {
 	config   config.Sink
 	delivery *delivery.Delivery
+	// running is its delivery's, nil before that was started.
+	running *running
+	// spool is nil for a sink without one.
+	spool *spool.Spool
+	target
+}
+
+// target is what speaks to a destination.
+type target struct {
+	sink interface {
+		delivery.Sink
+		delivery.Checker
+	}
+	logger *slog.Logger
 	// collector and reporter are nil for a sink that has no metrics or health
 	// besides those of its delivery.
 	collector prometheus.Collector
 	reporter  health.Reporter
 	checker   delivery.Checker
-	close     func()
+	// release lets go of what it holds when it is not used any more.
+	release func()
 }
 
-// makeSink makes the sink that c describes.
-func (a *app) makeSink(c config.Sink) (*sink, error) {
-	s := &sink{config: c, close: func() {}}
-	logger := a.logger.With("sink", c.Name)
-	var target interface {
-		delivery.Sink
-		delivery.Checker
+// makeSink makes the sink that c, which is one of cfg, describes.
+func (a *app) makeSink(cfg *config.Config, c config.Sink) (*sink, error) {
+	s := &sink{config: c}
+	var err error
+	if s.target, err = a.makeTarget(cfg, c); err != nil {
+		return nil, err
 	}
+	s.delivery = delivery.New(a.deliveryOptions(cfg, s))
+	if err := a.useSpool(cfg, s); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// close lets go of what a sink holds that does not run any more.
+func (s *sink) close() {
+	s.release()
+	if s.spool != nil {
+		if err := s.spool.Close(); err != nil {
+			s.logger.Error("close_failed", "what", "spool", "error", err)
+		}
+	}
+}
+
+// deliveryOptions returns how a sink is delivered to.
+func (a *app) deliveryOptions(cfg *config.Config, s *sink) delivery.Options {
+	c, d := s.config, s.config.Delivery
+	return delivery.Options{
+		Name: c.Name, Sink: s.sink, Journal: a.journal, DeadLetters: a.deadLetters,
+		WindowBytes: int64(cfg.WindowBytes()), Concurrency: d.Concurrency,
+		BatchBytes: int(d.BatchBytes), BatchRecords: d.BatchRecords, Linger: time.Duration(d.Linger),
+		Timeout: time.Duration(d.Timeout), MinBackoff: time.Duration(d.MinBackoff), MaxBackoff: time.Duration(d.MaxBackoff),
+		Limit: rate(c.RateLimit), Logger: a.logger,
+	}
+}
+
+// makeTarget makes what speaks to the destination of c.
+func (a *app) makeTarget(cfg *config.Config, c config.Sink) (s target, err error) {
+	s.release = func() {}
+	logger := a.logger.With("sink", c.Name)
+	s.logger = logger
 	switch c.Type {
 	case config.TypeLocalFile:
 		files, err := localfile.New(localfile.Options{
-			Name: c.Name, Dir: a.config.DataDir, Path: c.LocalFile.Path,
+			Name: c.Name, Dir: cfg.DataDir, Path: c.LocalFile.Path,
 			Format:   localfile.Format(c.LocalFile.Format),
 			Compress: localfile.Compression(c.LocalFile.Compress),
 			Rotate: localfile.Rotate{
@@ -65,9 +114,9 @@ func (a *app) makeSink(c config.Sink) (*sink, error) {
 			Logger: logger, Journal: a.journal,
 		})
 		if err != nil {
-			return nil, err
+			return s, err
 		}
-		target, s.collector, s.reporter = files, files, files
+		s.sink, s.collector, s.reporter = files, files, files
 	case config.TypeLoki:
 		push, err := loki.New(loki.Options{
 			Name: c.Name, URL: c.Loki.URL, Encoding: loki.Encoding(c.Loki.Encoding),
@@ -76,9 +125,9 @@ func (a *app) makeSink(c config.Sink) (*sink, error) {
 			Client: clientOptions(c.Loki.Auth, c.Loki.Connection, c.Delivery), Logger: logger,
 		})
 		if err != nil {
-			return nil, err
+			return s, err
 		}
-		target, s.close = push, push.Close
+		s.sink, s.release = push, push.Close
 	case config.TypeElasticsearch:
 		client := clientOptions(c.Elasticsearch.Auth, c.Elasticsearch.Connection, c.Delivery)
 		withToken(&client, "ApiKey", c.Elasticsearch.APIKey, c.Elasticsearch.APIKeyFile)
@@ -88,9 +137,9 @@ func (a *app) makeSink(c config.Sink) (*sink, error) {
 			Gzip: c.Elasticsearch.Compress == "gzip", Client: client, Logger: logger,
 		})
 		if err != nil {
-			return nil, err
+			return s, err
 		}
-		target, s.close = bulk, bulk.Close
+		s.sink, s.release = bulk, bulk.Close
 	case config.TypeKafka:
 		k := c.Kafka
 		client := kafkaClient(k.Brokers, k.Login)
@@ -101,9 +150,9 @@ func (a *app) makeSink(c config.Sink) (*sink, error) {
 			Logger: logger,
 		})
 		if err != nil {
-			return nil, err
+			return s, err
 		}
-		target = produce
+		s.sink = produce
 	case config.TypeSplunk:
 		client := clientOptions(config.HTTPAuth{}, c.Splunk.Connection, c.Delivery)
 		withToken(&client, "Splunk", c.Splunk.Token, c.Splunk.TokenFile)
@@ -114,9 +163,9 @@ func (a *app) makeSink(c config.Sink) (*sink, error) {
 			Fields: c.Splunk.Fields, Gzip: c.Splunk.Compress == "gzip", Client: client, Logger: logger,
 		})
 		if err != nil {
-			return nil, err
+			return s, err
 		}
-		target, s.close = events, events.Close
+		s.sink, s.release = events, events.Close
 	case config.TypeOTLP:
 		export, err := otlp.New(otlp.Options{
 			URL: c.OTLP.URL, Protocol: otlp.Protocol(c.OTLP.Protocol), Resource: c.OTLP.ResourceAttributes,
@@ -124,42 +173,30 @@ func (a *app) makeSink(c config.Sink) (*sink, error) {
 			Client: clientOptions(c.OTLP.Auth, c.OTLP.Connection, c.Delivery), Logger: logger,
 		})
 		if err != nil {
-			return nil, err
+			return s, err
 		}
-		target, s.close = export, export.Close
+		s.sink, s.release = export, export.Close
 	case config.TypeHTTP:
 		post, err := httpjson.New(httpjson.Options{
 			URL: c.HTTP.URL, Documents: documents(c.HTTP.Documents), Gzip: c.HTTP.Compress == "gzip",
 			Client: clientOptions(c.HTTP.Auth, c.HTTP.Connection, c.Delivery), Logger: logger,
 		})
 		if err != nil {
-			return nil, err
+			return s, err
 		}
-		target, s.close = post, post.Close
+		s.sink, s.release = post, post.Close
 	case config.TypeStdout:
 		out, err := stdout.New(stdout.Options{
 			Text: c.Stdout.Format == "text", Documents: documents(c.Stdout.Documents), Out: a.stdout,
 		})
 		if err != nil {
-			return nil, err
+			return s, err
 		}
-		target = out
+		s.sink = out
 	default:
-		return nil, fmt.Errorf("no such type %q", c.Type) // validation lets none through
+		return s, fmt.Errorf("no such type %q", c.Type) // validation lets none through
 	}
-	s.checker = target
-	d := c.Delivery
-	s.delivery = delivery.New(delivery.Options{
-		Name: c.Name, Sink: target, Journal: a.journal, DeadLetters: a.deadLetters,
-		WindowBytes: int64(a.config.WindowBytes()), Concurrency: d.Concurrency,
-		BatchBytes: int(d.BatchBytes), BatchRecords: d.BatchRecords, Linger: time.Duration(d.Linger),
-		Timeout: time.Duration(d.Timeout), MinBackoff: time.Duration(d.MinBackoff), MaxBackoff: time.Duration(d.MaxBackoff),
-		Limit: rate(c.RateLimit), Logger: a.logger,
-	})
-	if err := a.useSpool(s); err != nil {
-		s.close()
-		return nil, err
-	}
+	s.checker = s.sink
 	return s, nil
 }
 
@@ -202,13 +239,13 @@ func rate(l config.RateLimit) limit.Rate {
 }
 
 // spoolDir returns the directory of all spools.
-func (a *app) spoolDir() string { return filepath.Join(a.config.DataDir, SpoolDir) }
+func spoolDir(cfg *config.Config) string { return filepath.Join(cfg.DataDir, SpoolDir) }
 
 // useSpool gives the sink its spool: if one is configured, or if one that was
 // turned off still holds something.
-func (a *app) useSpool(s *sink) error {
+func (a *app) useSpool(cfg *config.Config, s *sink) error {
 	c := s.config
-	opened, err := spool.Open(filepath.Join(a.spoolDir(), c.Name), spool.Options{
+	opened, err := spool.Open(filepath.Join(spoolDir(cfg), c.Name), spool.Options{
 		MaxBytes: int64(c.Spool.MaxBytes), Committed: delivery.SpoolCommitted(a.journal, c.Name),
 		Logger: a.logger.With("sink", c.Name),
 	})
@@ -219,11 +256,7 @@ func (a *app) useSpool(s *sink) error {
 	if emptyOnly && opened.Stats().Segments == 0 {
 		return opened.Close()
 	}
-	closeSink := s.close
-	s.close = func() {
-		closeSink()
-		a.closed("spool", opened.Close())
-	}
+	s.spool = opened
 	return s.delivery.UseSpool(delivery.SpoolOptions{
 		Spool: opened, SyncJournal: a.journal.Sync,
 		EmptyOnly: emptyOnly, DropOldest: c.Spool.WhenFull == "drop_oldest",
@@ -231,16 +264,16 @@ func (a *app) useSpool(s *sink) error {
 }
 
 // warnOfSpools tells of spools whose sinks are not configured any more.
-func (a *app) warnOfSpools() {
-	entries, err := os.ReadDir(a.spoolDir())
+func (a *app) warnOfSpools(p *parts) {
+	entries, err := os.ReadDir(spoolDir(p.config))
 	if err != nil {
 		return // most often because there is none
 	}
 	for _, e := range entries {
-		if slices.ContainsFunc(a.sinks, func(s *sink) bool { return s.config.Name == e.Name() }) {
+		if p.sink(e.Name()) != nil {
 			continue
 		}
-		dir := filepath.Join(a.spoolDir(), e.Name())
+		dir := filepath.Join(spoolDir(p.config), e.Name())
 		if held, err := spool.Held(vfs.OS{}, dir); err != nil || held > 0 {
 			a.logger.Warn("spool_without_sink", "dir", dir, "records", held, "error", err,
 				"hint", "configure a sink of this name to deliver them, or remove the directory to give them up")

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 	"strings"
 
 	"log_capturer/internal/config"
+	"log_capturer/internal/reload"
 	"log_capturer/internal/selfwatch"
 	"log_capturer/internal/server"
 )
@@ -37,22 +39,23 @@ func (a *app) greet(w io.Writer) {
 	say := func(format string, args ...any) {
 		_, _ = fmt.Fprintf(w, format+"\n", args...) // nobody may be listening
 	}
+	p := a.now()
 	say("log_capturer %s on %s", build().Version, a.host)
-	if a.engine != nil {
-		say("  captures  containers of the engine at %s", a.engine.Address())
+	if p.engine != nil {
+		say("  captures  containers of the engine at %s", p.engine.Address())
 	}
-	if a.files != nil {
-		for _, set := range a.config.FileMonitor.Files {
+	if p.files != nil {
+		for _, set := range p.config.FileMonitor.Files {
 			say("  captures  files %s", strings.Join(set.Include, ", "))
 		}
 	}
-	if a.kafka != nil {
-		say("  reads     %s", topics(a.config.KafkaSource))
+	if p.kafka != nil {
+		say("  reads     %s", topics(p.config.KafkaSource))
 	}
-	for _, s := range a.sinks {
-		say("  delivers  %s: %s", s.config.Name, destination(s.config, a.config.DataDir))
+	for _, s := range p.sinks {
+		say("  delivers  %s: %s", s.config.Name, destination(s.config, p.config.DataDir))
 	}
-	say("  keeps     positions and refused records in %s", a.config.DataDir)
+	say("  keeps     positions and refused records in %s", p.config.DataDir)
 	if addr := a.server.APIAddr(); addr != "" {
 		say("  shows     status at http://%s/", addr)
 	}
@@ -64,7 +67,7 @@ func (a *app) greet(w io.Writer) {
 // greeted returns where the greeting goes: to stdout, unless a sink has that to
 // itself.
 func (a *app) greeted(stdout io.Writer) io.Writer {
-	for _, s := range a.sinks {
+	for _, s := range a.now().sinks {
 		if s.config.Stdout != nil {
 			return os.Stderr
 		}
@@ -113,7 +116,8 @@ func withoutQuery(address string) string {
 
 // status returns the facts about the agent for the API.
 func (a *app) status() server.Status {
-	dir := a.config.DataDir
+	p := a.now()
+	dir := p.config.DataDir
 	if abs, err := filepath.Abs(dir); err == nil {
 		dir = abs
 	}
@@ -122,7 +126,7 @@ func (a *app) status() server.Status {
 		Version: b.Version, Commit: b.Commit,
 		StartedAt: a.started, DataDir: dir, Host: a.host,
 	}
-	for _, sink := range a.sinks {
+	for _, sink := range p.sinks {
 		accounts, load := sink.delivery.Accounts(), sink.delivery.Load()
 		s.Sinks = append(s.Sinks, server.Sink{
 			Name: sink.config.Name, Type: sink.config.Type,
@@ -137,15 +141,37 @@ func (a *app) status() server.Status {
 		Goroutines: usage.Goroutines, OpenFDs: usage.OpenFDs,
 		ResidentBytes: usage.ResidentBytes, CPUSeconds: usage.CPU.Seconds(),
 	}
+	if a.reloads.Last() != nil {
+		s.LastReload = a.lastReload()
+	}
 	return s
+}
+
+// reload has the configuration reloaded, for the API.
+func (a *app) reload(ctx context.Context) (server.Reload, error) {
+	result, err := a.reloads.Do(ctx, reload.ByAPI)
+	return shown(result), err
+}
+
+// lastReload returns what the last reload came to, for the API.
+func (a *app) lastReload() *server.Reload {
+	r := shown(*a.reloads.Last())
+	return &r
+}
+
+func shown(r reload.Result) server.Reload {
+	return server.Reload{
+		At: r.At, Cause: r.Cause, Result: r.Result, OK: r.Ok(), Changed: r.Changed, Errors: r.Errors, Seconds: r.Took.Seconds(),
+	}
 }
 
 // ready returns nil when the agent has begun to capture.
 func (a *app) ready() error {
-	if a.monitor != nil && !a.monitor.Ready() {
+	p := a.now()
+	if p.monitor != nil && !p.monitor.Ready() {
 		return errors.New("the containers have not been listed yet")
 	}
-	if a.files != nil && !a.files.Ready() {
+	if p.files != nil && !p.files.Ready() {
 		return errors.New("the files have not been looked for yet")
 	}
 	return nil
@@ -153,11 +179,12 @@ func (a *app) ready() error {
 
 // listFiles returns what is known of every file for the API.
 func (a *app) listFiles() []server.File {
-	if a.files == nil {
+	files := a.now().files
+	if files == nil {
 		return nil
 	}
 	var list []server.File
-	for _, f := range a.files.Files() {
+	for _, f := range files.Files() {
 		list = append(list, server.File{
 			Path: f.Path, State: server.State(f.State), Reason: f.Reason, Labels: f.Labels,
 			Namespace: f.Namespace, Pod: f.Pod, Container: f.Container,
@@ -170,11 +197,12 @@ func (a *app) listFiles() []server.File {
 
 // containers returns what is known of every container for the API.
 func (a *app) containers() []server.Container {
-	if a.monitor == nil {
+	monitor := a.now().monitor
+	if monitor == nil {
 		return nil
 	}
 	var list []server.Container
-	for _, c := range a.monitor.Containers() {
+	for _, c := range monitor.Containers() {
 		out := server.Container{
 			ID: c.ID, Name: c.Name, Image: c.Image, State: server.State(c.State), Reason: c.Reason,
 			LagSeconds: c.Lag.Seconds(), Lease: c.Lease,

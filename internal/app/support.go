@@ -10,14 +10,13 @@ import (
 	"github.com/prometheus/common/expfmt"
 
 	"log_capturer/internal/delivery"
-	"log_capturer/internal/health"
 	"log_capturer/internal/record"
 	"log_capturer/internal/selfwatch"
 )
 
 // makeWatcher makes the agent's watch over itself.
 func (a *app) makeWatcher() {
-	c := a.config.Selfwatch
+	c := a.now().config.Selfwatch
 	a.watcher = selfwatch.New(selfwatch.Options{
 		Build: build(), Interval: time.Duration(c.Interval), Window: time.Duration(c.Window), WarmUp: time.Duration(c.WarmUp),
 		Load: a.load, Held: a.held, Overdue: a.overdue,
@@ -26,11 +25,12 @@ func (a *app) makeWatcher() {
 
 // load returns the number of containers that are being read.
 func (a *app) load() int {
-	if a.monitor == nil {
+	monitor := a.now().monitor
+	if monitor == nil {
 		return 0
 	}
 	n := 0
-	for _, c := range a.monitor.Containers() {
+	for _, c := range monitor.Containers() {
 		if c.State == "reading" {
 			n++
 		}
@@ -41,7 +41,7 @@ func (a *app) load() int {
 // held returns the memory that the queues hold.
 func (a *app) held() int64 {
 	var n int64
-	for _, s := range a.sinks {
+	for _, s := range a.now().sinks {
 		n += s.delivery.Held()
 	}
 	return n
@@ -58,7 +58,7 @@ func (a *app) supportBundle(w io.Writer) error {
 	}
 	files := append([]selfwatch.File{
 		asJSON("status.json", func() any { return a.status() }),
-		asJSON("health.json", func() any { return a.health() }),
+		asJSON("health.json", func() any { return a.Health() }),
 		asJSON("leaks.json", func() any { return a.watcher.Leaks() }),
 		asJSON("containers.json", func() any { return a.containers() }),
 		asJSON("positions.json", func() any { return a.cursors() }),
@@ -66,16 +66,7 @@ func (a *app) supportBundle(w io.Writer) error {
 		{Name: "metrics.txt", Write: a.writeMetrics},
 		{Name: "log.txt", Write: func(w io.Writer) error { _, err := a.recent.WriteTo(w); return err }},
 	}, selfwatch.ProfileFiles()...)
-	return selfwatch.WriteBundle(w, time.Now(), a.config.Secrets(), files)
-}
-
-// health returns what every reporter says.
-func (a *app) health() []health.Component {
-	var components []health.Component
-	for _, r := range a.reporters {
-		components = append(components, r.Health()...)
-	}
-	return components
+	return selfwatch.WriteBundle(w, time.Now(), a.now().config.Secrets(), files)
 }
 
 // cursors returns where each sink stands in each source.
@@ -94,7 +85,7 @@ func (a *app) cursors() map[string]any {
 
 // writeConfig writes the configuration, whose secrets don't show.
 func (a *app) writeConfig(w io.Writer) error {
-	text, err := yaml.Marshal(a.config)
+	text, err := yaml.Marshal(a.now().config)
 	if err != nil {
 		return fmt.Errorf("write configuration: %w", err)
 	}

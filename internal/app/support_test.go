@@ -41,7 +41,7 @@ pprof: {enabled: false}
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := newApp(cfg, io.Discard, quiet())
+	a := newApp(cfg, noReloads(), io.Discard, quiet())
 	defer a.close()
 	if err := a.make(); err != nil {
 		t.Fatal(err)

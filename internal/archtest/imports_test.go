@@ -35,13 +35,18 @@ var importRules = []importRule{
 	},
 	{
 		packages: []string{"internal/cli"},
-		only:     []string{"internal/config", "internal/client", "internal/server", "internal/lifetime", "internal/cursors", "internal/promtail", "internal/pipeline", "internal/record"},
+		only:     []string{"internal/config", "internal/client", "internal/server", "internal/lifetime", "internal/cursors", "internal/promtail", "internal/pipeline", "internal/record", "internal/reload"},
 		why:      "the commands read the config, try its pipelines, ask a running agent, and get what runs as a function",
 	},
 	{
 		packages: []string{"internal/client"},
 		only:     []string{"internal/server", "internal/cursors"},
 		why:      "it knows the agent by its API alone",
+	},
+	{
+		packages: []string{"internal/reload"},
+		only:     []string{"internal/config", "internal/health", "internal/lifetime"},
+		why:      "it reads the config, and is given what applies it",
 	},
 	{
 		packages: []string{"internal/promtail"},

@@ -19,6 +19,7 @@ import (
 	"strings"
 
 	"log_capturer/internal/config"
+	"log_capturer/internal/reload"
 )
 
 // The exit codes.
@@ -44,9 +45,10 @@ type Env struct {
 	LookupEnv func(string) (string, bool)
 }
 
-// RunFunc runs the agent until ctx is cancelled or it cannot go on. Stdout is
-// for what it says to the one who started it; all else goes to the logger.
-type RunFunc func(ctx context.Context, cfg *config.Config, stdout io.Writer, logger *slog.Logger) error
+// RunFunc runs the agent until ctx is cancelled or it cannot go on. Reloads asks for
+// another configuration. Stdout is for what the agent says to the one who started
+// it; all else goes to the logger.
+type RunFunc func(ctx context.Context, cfg *config.Config, reloads *reload.Reloads, stdout io.Writer, logger *slog.Logger) error
 
 // Agent is what the commands are given of the agent.
 type Agent struct {

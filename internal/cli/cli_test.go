@@ -20,6 +20,7 @@ import (
 
 	"log_capturer/internal/app"
 	"log_capturer/internal/config"
+	"log_capturer/internal/reload"
 )
 
 // TestMain makes the test binary stand in for log_capturer in the scripts.
@@ -58,7 +59,7 @@ func (m leakChecked) Run() int {
 
 // scripted is the agent of the scripts. The configuration's host says what it
 // does.
-func scripted(ctx context.Context, cfg *config.Config, stdout io.Writer, logger *slog.Logger) error {
+func scripted(ctx context.Context, cfg *config.Config, _ *reload.Reloads, stdout io.Writer, logger *slog.Logger) error {
 	fmt.Fprintf(stdout, "data in %s\n", cfg.DataDir)
 	logger.Info("agent started", "host", cfg.Host)
 	logger.Debug("agent is verbose")
@@ -113,7 +114,7 @@ func TestRunIsGivenTheConfiguration(t *testing.T) {
 	ctx := context.WithValue(context.Background(), key{}, "value")
 	for _, args := range [][]string{nil, {"run"}} {
 		called := 0
-		got := runMain(ctx, func(ctx context.Context, cfg *config.Config, stdout io.Writer, logger *slog.Logger) error {
+		got := runMain(ctx, func(ctx context.Context, cfg *config.Config, _ *reload.Reloads, stdout io.Writer, logger *slog.Logger) error {
 			called++
 			if ctx.Value(key{}) != "value" {
 				t.Error("run has another context")
@@ -133,7 +134,7 @@ func TestRunIsGivenTheConfiguration(t *testing.T) {
 
 func TestTheEndOfTheCallersContextEndsRun(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
-	got := runMain(ctx, func(ctx context.Context, _ *config.Config, _ io.Writer, _ *slog.Logger) error {
+	got := runMain(ctx, func(ctx context.Context, _ *config.Config, _ *reload.Reloads, _ io.Writer, _ *slog.Logger) error {
 		cancel()
 		<-ctx.Done()
 		return nil
@@ -147,7 +148,7 @@ func TestLogger(t *testing.T) {
 	f := func(cfg config.Log, want ...string) {
 		t.Helper()
 		var out bytes.Buffer
-		logger := newLogger(cfg, &out)
+		logger := newAgentLog(cfg, &out).logger
 		logger.Debug("debug")
 		logger.Info("info")
 		logger.Warn("warn")

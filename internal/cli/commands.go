@@ -3,23 +3,26 @@ package cli
 import (
 	"cmp"
 	"context"
+	"flag"
 	"fmt"
-	"io"
-	"log/slog"
 	"runtime/debug"
 	"strings"
 
 	"log_capturer/internal/config"
+	"log_capturer/internal/reload"
 )
 
-const runUsage = `Usage: log_capturer run [--config FILE]
+const runUsage = `Usage: log_capturer run [--config FILE] [--watch]
 
 Captures the logs of all containers and delivers them, until it gets SIGINT or
 SIGTERM. It then delivers what it has read already, for as long as
-dispatcher.shutdown_timeout. A second signal ends it at once.
+dispatcher.shutdown_timeout. A second signal ends it at once. SIGHUP has it read
+the configuration anew: it applies what was changed, or nothing and logs why.
 
   --config FILE   the configuration, in YAML; without it the defaults are used:
                   logs go to files in ./log_capturer-data
+  --watch         read the configuration anew whenever the file was changed and
+                  has been still for a second
 
 Exit codes: 0 stopped by a signal, 1 it could not start or go on, 2 wrong
 usage, 3 invalid configuration.
@@ -27,33 +30,36 @@ usage, 3 invalid configuration.
 
 // runAgent runs the agent until it is told to stop.
 func runAgent(ctx context.Context, c *call) int {
-	file, code, ok := c.parse(true)
+	var file string
+	var watch bool
+	_, code, ok := c.parseFlags(0, func(flags *flag.FlagSet) {
+		flags.StringVar(&file, "config", "", "")
+		flags.BoolVar(&watch, "watch", false, "")
+	})
 	if !ok {
 		return code
+	}
+	if watch && file == "" {
+		return c.usageError("--watch wants a --config to watch")
 	}
 	cfg, err := c.load(file)
 	if err != nil {
 		return c.configError(err)
 	}
+	log := newAgentLog(cfg.Log, c.Stderr)
+	asks := reload.New(reload.Options{
+		Path: file, Watch: watch, Logger: log.logger,
+		Load:    func() (*config.Config, error) { return c.load(file) },
+		Applied: func(cfg *config.Config) { log.set(cfg.Log) },
+	})
 	ctx, stop := withSignals(ctx)
 	defer stop()
-	if err := c.agent.Run(ctx, cfg, c.Stdout, newLogger(cfg.Log, c.Stderr)); err != nil {
+	stopReloads := onReloadSignal(func() { asks.Ask(reload.BySignal) })
+	defer stopReloads()
+	if err := c.agent.Run(ctx, cfg, asks, c.Stdout, log.logger); err != nil {
 		return c.failure(ExitFailure, err)
 	}
 	return ExitOK
-}
-
-// newLogger returns the agent's own log.
-func newLogger(cfg config.Log, w io.Writer) *slog.Logger {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(cfg.Level)); err != nil {
-		panic(fmt.Sprintf("cli: a valid configuration has the log level %q", cfg.Level))
-	}
-	options := &slog.HandlerOptions{Level: level}
-	if cfg.Format == "json" {
-		return slog.New(slog.NewJSONHandler(w, options))
-	}
-	return slog.New(slog.NewTextHandler(w, options))
 }
 
 const versionUsage = `Usage: log_capturer version

@@ -40,3 +40,26 @@ func withSignals(ctx context.Context) (_ context.Context, stop func()) {
 		cancel()
 	}
 }
+
+// onReloadSignal has ask called whenever SIGHUP comes, until stop is called.
+func onReloadSignal(ask func()) (stop func()) {
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	done := make(chan struct{})
+	g := lifetime.NewGroup(context.Background())
+	g.Go("cli", func(context.Context) error {
+		for {
+			select {
+			case <-signals:
+				ask()
+			case <-done:
+				return nil
+			}
+		}
+	})
+	return func() {
+		signal.Stop(signals)
+		close(done)
+		_ = g.Wait() // it has no errors
+	}
+}

@@ -55,6 +55,9 @@ type Config struct {
 	Pprof Listener `yaml:"pprof"`
 	// How the agent watches itself for leaks.
 	Selfwatch Selfwatch `yaml:"selfwatch"`
+
+	// files are the files that were read with it, by their paths.
+	files map[string]digest
 }
 
 // Selfwatch is the section of the agent's watch over itself.

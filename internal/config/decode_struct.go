@@ -21,6 +21,9 @@ type field struct {
 func fields(v reflect.Value) []field {
 	var list []field
 	for i := range v.NumField() {
+		if !v.Type().Field(i).IsExported() {
+			continue
+		}
 		tag := v.Type().Field(i).Tag
 		key, options, _ := strings.Cut(tag.Get("yaml"), ",")
 		value := v.Field(i)

@@ -86,6 +86,9 @@ func tableRows(comments map[string]string, prefix string, defaults, other any) s
 	v, o := reflect.ValueOf(defaults), reflect.ValueOf(other)
 	for i := range v.NumField() {
 		f := v.Type().Field(i)
+		if !f.IsExported() {
+			continue
+		}
 		key, options, _ := strings.Cut(f.Tag.Get("yaml"), ",")
 		value := v.Field(i)
 		var otherValue any

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -32,8 +33,16 @@ func Parse(name string, data []byte, env func(string) (string, bool)) (*Config, 
 // parse is Parse with the files of secrets and certificates read by read.
 func parse(name string, data []byte, env func(string) (string, bool),
 	read func(path string) ([]byte, error)) (*Config, error) {
+	var files map[string]digest
 	d := &decoder{
-		file: name, env: env, read: read,
+		file: name, env: env, read: func(path string) ([]byte, error) {
+			data, err := read(path)
+			if files == nil {
+				files = map[string]digest{}
+			}
+			files[path] = sha256.Sum256(data)
+			return data, err
+		},
 		set: map[string]position{}, failed: map[string]bool{},
 	}
 	root := parseSyntax(data, func(pos position, message string) { d.fail(pos, "", "%s", message) })
@@ -47,6 +56,7 @@ func parse(name string, data []byte, env func(string) (string, bool),
 		d.errs.sort()
 		return nil, d.errs
 	}
+	cfg.files = files
 	return cfg, nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"log_capturer/internal/positions"
@@ -43,7 +44,7 @@ type Journal interface {
 type Replayer struct {
 	store   *Store
 	journal Journal
-	targets []Target
+	targets atomic.Pointer[[]Target]
 	cursors string // how the journal's keys of cursors begin
 	logger  *slog.Logger
 
@@ -103,9 +104,10 @@ type job struct {
 // Journal keys of cursors begin with cursorPrefix, the sink's name and a slash.
 func NewReplayer(store *Store, journal Journal, cursorPrefix string, targets []Target, logger *slog.Logger) (*Replayer, error) {
 	r := &Replayer{
-		store: store, journal: journal, targets: targets, cursors: cursorPrefix, logger: logger,
+		store: store, journal: journal, cursors: cursorPrefix, logger: logger,
 		asked: make(chan Order, 1),
 	}
+	r.Use(targets)
 	for key, value := range journal.All(jobPrefix) {
 		var j job
 		if err := json.Unmarshal(value, &j); err != nil {
@@ -151,8 +153,11 @@ func (r *Replayer) settle(key string, j job) (int, error) {
 		positions.Change{Key: key}, positions.Change{Key: r.cursors + j.Sink + "/" + j.Source})
 }
 
+// Use has letters delivered to the given targets from now on.
+func (r *Replayer) Use(targets []Target) { r.targets.Store(&targets) }
+
 func (r *Replayer) target(name string) Target {
-	for _, t := range r.targets {
+	for _, t := range *r.targets.Load() {
 		if t.Name() == name {
 			return t
 		}
@@ -293,6 +298,10 @@ func (r *Replayer) deliver(ctx context.Context, t Target, letters []Letter, entr
 		}
 		if c.Reaches(b.To) {
 			break
+		}
+		if r.target(t.Name()) != t {
+			_, err := r.settle(key, j)
+			return errors.Join(fmt.Errorf("the sink %q was removed from the configuration", t.Name()), err)
 		}
 		select {
 		case <-ctx.Done():

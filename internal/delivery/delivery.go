@@ -22,6 +22,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"log_capturer/internal/deadletter"
@@ -78,13 +79,19 @@ type Options struct {
 // Delivery delivers to one sink. Enqueue may be called from several goroutines
 // at once, but from one goroutine for each source.
 type Delivery struct {
+	// opts are those of the start: the name, the journal, the dead letters and the
+	// logger stay, all else is the shift's.
 	opts   Options
 	window *queue.Window
 	stats  *stats
 	logger *slog.Logger
 
-	// bucket is nil for a sink without a limit.
-	bucket *limit.Bucket
+	// shift is the present one.
+	shift  atomic.Pointer[shift]
+	shifts shifts
+	// inside are the calls that take records in.
+	inside lifetime.Tally
+
 	// overflow is nil for a sink without a spool.
 	overflow *overflow
 
@@ -131,9 +138,8 @@ func New(opts Options) *Delivery {
 		logger:  opts.Logger.With("sink", opts.Name),
 		cursors: map[string]*sourceCursors{},
 	}
-	if !opts.Limit.IsZero() {
-		d.bucket = limit.NewBucket(opts.Limit)
-	}
+	d.shift.Store(newShift(opts))
+	d.shifts.over = make(chan struct{})
 	return d
 }
 
@@ -158,6 +164,18 @@ func (d *Delivery) Cursor(source string) (record.Cursor, bool, error) {
 		return record.Cursor{}, false, err
 	}
 	return c.committed, c.known, nil
+}
+
+// Accepted returns up to where the records of a source were accepted, and false
+// where none were.
+func (d *Delivery) Accepted(source string) (record.Cursor, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c, err := d.sourceCursors(source)
+	if err != nil || !c.known && c.accepted.IsZero() {
+		return record.Cursor{}, false
+	}
+	return c.accepted, true
 }
 
 // StartAt sets the cursor of a source that is new to this sink, and does nothing
@@ -247,9 +265,11 @@ func (d *Delivery) forget(source string) error {
 }
 
 // Enqueue accepts a batch, and holds it as long as it needs it. It blocks while
-// the window is full, or with a spool while that is, until ctx is done; then
-// nothing was accepted.
+// the window is full, or with a spool while that is, until ctx is done or the
+// input is closed; then nothing was accepted.
 func (d *Delivery) Enqueue(ctx context.Context, b *record.Batch) error {
+	d.inside.Add()
+	defer d.inside.Done()
 	if d.overflow != nil {
 		return d.overflow.enqueue(ctx, b)
 	}
@@ -265,6 +285,8 @@ func (d *Delivery) Enqueue(ctx context.Context, b *record.Batch) error {
 
 // TryEnqueue is Enqueue that answers false instead of blocking.
 func (d *Delivery) TryEnqueue(b *record.Batch) (bool, error) {
+	d.inside.Add()
+	defer d.inside.Done()
 	if d.overflow != nil {
 		return d.overflow.tryEnqueue(b)
 	}
@@ -309,10 +331,14 @@ func (d *Delivery) accept(it queue.Item, wanted int) error {
 
 // Pass moves past records of a source that were dropped or are for other sinks:
 // those that lie between the records that were accepted and the given cursor.
-// The sink's cursor moves when what was accepted is delivered.
+// The sink's cursor moves when what was accepted is delivered. It does not when
+// the input is closed, which may have kept records out.
 func (d *Delivery) Pass(source string, to record.Cursor) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.isClosed() {
+		return nil
+	}
 	c, err := d.sourceCursors(source)
 	if err != nil {
 		return err
@@ -385,39 +411,46 @@ func trim(b *record.Batch, start [record.NumStreams]int, has record.Cursor) (que
 	return it, wanted
 }
 
-// CloseInput ends the accepting. Run returns when what was accepted is
-// delivered.
+// CloseInput ends the accepting: who waits to bring more gets queue.ErrClosed. Run
+// returns when what was accepted is delivered.
 func (d *Delivery) CloseInput() { d.window.Close() }
+
+// isClosed reports whether CloseInput was called.
+func (d *Delivery) isClosed() bool {
+	select {
+	case <-d.window.Closed():
+		return true
+	default:
+		return false
+	}
+}
 
 // Run delivers until CloseInput was called and everything is delivered, or
 // until ctx is done; then what is undelivered stays in the source's custody. It
 // runs the sink's own Run beside the workers.
 func (d *Delivery) Run(ctx context.Context) error {
-	component := "sink"
-	sinkGroup := lifetime.NewGroup(ctx)
-	if starter, ok := d.opts.Sink.(Starter); ok {
-		sinkGroup.Go(component, starter.Run)
-	}
-	workers := lifetime.NewGroup(sinkGroup.Context())
-	for i := range d.opts.Concurrency {
-		w := &worker{Delivery: d, shard: i}
-		workers.Go("delivery", w.run)
-	}
-	refilling := lifetime.NewGroup(sinkGroup.Context())
+	defer close(d.shifts.over)
+	working, endWork := context.WithCancel(ctx)
+	defer endWork()
+	refilling := lifetime.NewGroup(working)
 	if d.overflow != nil {
-		refilling.Go("spool", func(ctx context.Context) error { return d.overflow.run(ctx, workers.Cancel) })
+		refilling.Go("spool", func(ctx context.Context) error { return d.overflow.run(ctx, endWork) })
 	}
-	err := workers.Wait()
+	err := d.work(working)
 	refilling.Cancel()
 	if refillErr := refilling.Wait(); err == nil {
 		err = refillErr
 	}
-	sinkGroup.Cancel()
-	if sinkErr := sinkGroup.Wait(); sinkErr != nil && !errors.Is(sinkErr, context.Canceled) {
-		err = fmt.Errorf("run sink %q: %w", d.opts.Name, sinkErr)
+	if d.isClosed() {
+		// Those that the close has woken are on their way out.
+		d.inside.Wait(insidePatience)
 	}
 	if errors.Is(err, context.Canceled) {
 		return nil
 	}
 	return err
 }
+
+// insidePatience is how long those who bring records may take to notice that the
+// input is closed. They do so at once, unless they are writing to the spool.
+const insidePatience = 10 * time.Second

@@ -59,7 +59,7 @@ func (d *Delivery) Collect(ch chan<- prometheus.Metric) {
 	gauge(inMemoryBytesDesc, float64(s.inMemoryBytes))
 	gauge(capacityDesc, float64(s.windowBytes))
 	counter(splitsDesc, s.splits)
-	if d.bucket != nil && d.bucket.Drops() {
+	if bucket := d.shift.Load().bucket; bucket != nil && bucket.Drops() || s.dropped[droppedRate] > 0 {
 		s.collectDropped(ch, droppedRate)
 	}
 	if o := d.overflow; o != nil {

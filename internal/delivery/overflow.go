@@ -42,6 +42,8 @@ type SpoolOptions struct {
 type overflow struct {
 	*Delivery
 	SpoolOptions
+	// What of the options may change.
+	emptyOnly, dropOldest atomic.Bool
 
 	// flushing is held by the one that makes pending entries durable, for all
 	// who wait. It is taken before mu, and mu before Delivery.mu.
@@ -121,6 +123,8 @@ func spoolChange(sink string, end uint64) positions.Change {
 func (d *Delivery) UseSpool(opts SpoolOptions) error {
 	o := &overflow{Delivery: d, SpoolOptions: opts, forgotten: map[string]bool{}}
 	o.changed.channel = make(chan struct{})
+	o.emptyOnly.Store(opts.EmptyOnly)
+	o.dropOldest.Store(opts.DropOldest)
 	d.tickets, d.direct = map[*record.Batch]*ticket{}, 1
 	committed := SpoolCommitted(d.opts.Journal, d.opts.Name)
 	d.mu.Lock()
@@ -159,6 +163,26 @@ func (d *Delivery) UseSpool(opts SpoolOptions) error {
 	d.stats.recovered(opts.Spool.Recovery().Records)
 	d.overflow = o
 	return nil
+}
+
+// ChangeSpool has the spool used in another way, and bounded by maxBytes. The
+// delivery has one, or it can't be given one any more: then it returns false.
+func (d *Delivery) ChangeSpool(maxBytes int64, emptyOnly, dropOldest bool) bool {
+	o := d.overflow
+	if o == nil {
+		return false
+	}
+	o.Spool.Resize(maxBytes)
+	o.emptyOnly.Store(emptyOnly)
+	o.dropOldest.Store(dropOldest)
+	o.changed.signal() // to those who wait for room
+	return true
+}
+
+// backoff returns the pause after a failure of the spool.
+func (o *overflow) backoff(failures int) time.Duration {
+	opts := &o.shift.Load().opts
+	return backoff(failures, opts.MinBackoff, opts.MaxBackoff, 0)
 }
 
 // spooledChanges returns what the journal has to hold when the custody of a
@@ -204,6 +228,9 @@ func (o *overflow) tryEnqueue(b *record.Batch) (bool, error) {
 func (o *overflow) enqueue(ctx context.Context, b *record.Batch) error {
 	for failures := 0; ; {
 		changed := o.changed.wait()
+		if o.isClosed() {
+			return queue.ErrClosed
+		}
 		// A batch of this source may be under way from a call that was given
 		// up.
 		err := o.settleSource(b.Source.Key)
@@ -215,7 +242,7 @@ func (o *overflow) enqueue(ctx context.Context, b *record.Batch) error {
 				}
 				return err
 			}
-			if !o.EmptyOnly {
+			if !o.emptyOnly.Load() {
 				if err = o.store(ctx, b); err == nil {
 					return nil
 				}
@@ -227,20 +254,20 @@ func (o *overflow) enqueue(ctx context.Context, b *record.Batch) error {
 		pause := time.Duration(-1)
 		switch {
 		case err == nil: // the spool is to be emptied
-		case errors.Is(err, spool.ErrFull) && o.DropOldest && o.drop():
+		case errors.Is(err, spool.ErrFull) && o.dropOldest.Load() && o.drop():
 			continue
 		case errors.Is(err, spool.ErrFull):
 		default:
-			pause = backoff(failures, o.opts.MinBackoff, o.opts.MaxBackoff, 0)
+			pause = o.backoff(failures)
 			o.failed(failures, err, pause)
 			failures++
 			// A disk that is full has room again when something was given up.
-			if o.DropOldest && o.drop() {
+			if o.dropOldest.Load() && o.drop() {
 				continue
 			}
 		}
 		o.blocked.Add(1)
-		err = wait(ctx, changed, nil, pause)
+		err = wait(ctx, changed, o.window.Closed(), pause)
 		o.blocked.Add(-1)
 		if err != nil {
 			return err

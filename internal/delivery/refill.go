@@ -37,7 +37,7 @@ func (o *overflow) run(ctx context.Context, endWorkers func()) error {
 		pause := time.Duration(-1)
 		switch {
 		case err != nil:
-			pause = backoff(failures, o.opts.MinBackoff, o.opts.MaxBackoff, 0)
+			pause = o.backoff(failures)
 			o.failed(failures, err, pause)
 			failures++
 		case progress:
@@ -199,7 +199,7 @@ func (o *overflow) stop(ctx context.Context, endWorkers func()) {
 // storeAll brings all batches that are in memory alone to the spool. One whose
 // source has no such batches is not touched.
 func (o *overflow) storeAll() error {
-	if o.EmptyOnly {
+	if o.emptyOnly.Load() {
 		return errors.New("the spool is turned off")
 	}
 	o.Delivery.mu.Lock()
@@ -228,7 +228,7 @@ func (o *overflow) storeAll() error {
 				}
 				continue
 			}
-			if !errors.Is(err, spool.ErrFull) || !o.DropOldest || !o.drop() {
+			if !errors.Is(err, spool.ErrFull) || !o.dropOldest.Load() || !o.drop() {
 				return errors.Join(err, o.settle(nil))
 			}
 		}

@@ -40,9 +40,17 @@ type Grouper interface {
 	Group(src *record.Source, stream record.Stream) string
 }
 
-// Starter is implemented by sinks that have to bring their destination in line
-// with the positions before the first request, or that have work of their own
-// (rotation, retention).
+// Beginner is implemented by sinks that have to bring their destination in line
+// with the positions before the first request. Sinks of one name, of which one
+// follows the other, are made before that is possible.
+type Beginner interface {
+	// Begin is called before anything else is asked of the sink, and what it
+	// returns after the last request, when Run has returned.
+	Begin() (end func())
+}
+
+// Starter is implemented by sinks that have work of their own (rotation,
+// retention).
 type Starter interface {
 	// Run blocks until ctx is cancelled, or the sink can't go on. It is started
 	// before the first Send and ended after the last one.

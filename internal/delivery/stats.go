@@ -76,6 +76,19 @@ func newStats(sink string, windowBytes int64, workers int) *stats {
 	}
 }
 
+// begin takes in that a shift begins, whose workers have not failed yet.
+func (s *stats) begin(windowBytes int64, workers int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.windowBytes, s.failing = windowBytes, make([]failing, workers)
+}
+
+func (s *stats) setWindow(bytes int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.windowBytes = bytes
+}
+
 func (s *stats) accept(records, memory int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -262,7 +275,7 @@ func (o *overflow) health() health.Component {
 	switch trouble := o.trouble.Load(); {
 	case trouble != nil:
 		c.Status, c.Reason = health.Unhealthy, *trouble
-	case o.blocked.Load() > 0 && o.EmptyOnly:
+	case o.blocked.Load() > 0 && o.emptyOnly.Load():
 		c.Status = health.Degraded
 		c.Reason = fmt.Sprintf("the spool was turned off and still holds %d records, which go first; containers wait for them", stats.Unread)
 	case o.blocked.Load() > 0:

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"log_capturer/internal/deadletter"
+	"log_capturer/internal/limit"
 	"log_capturer/internal/planted"
 	"log_capturer/internal/positions"
 	"log_capturer/internal/queue"
@@ -19,7 +20,12 @@ import (
 // used by one goroutine.
 type worker struct {
 	*Delivery
-	shard int
+	opts   Options       // of the shift
+	bucket *limit.Bucket // nil for a sink without a limit
+	shard  int
+	// onShift ends when the worker is to stop after the attempt that it makes;
+	// working when it is to stop at once.
+	onShift, working context.Context
 
 	items    []queue.Item
 	requests []Request
@@ -29,16 +35,21 @@ type worker struct {
 	moves    []move
 }
 
-// run collects and delivers until the queue is closed and empty, or ctx is
-// done. Delivery.Run starts it and waits for it.
+// run collects and delivers until the queue is closed and empty, the shift is
+// over, or ctx is done. Delivery.workShift starts it and waits for it.
 func (w *worker) run(ctx context.Context) error {
 	limits := queue.Limits{Bytes: w.opts.BatchBytes, Records: w.opts.BatchRecords, Linger: w.opts.Linger}
 	w.byGroup = map[string]int{}
+	w.working = ctx
 	for {
-		items, err := w.window.Collect(ctx, w.shard, w.items[:0], limits)
+		items, err := w.window.Collect(w.onShift, w.shard, w.items[:0], limits)
 		w.items = items
 		if err == nil {
-			err = w.deliverAll(ctx)
+			err = w.deliverAll(w.onShift)
+		}
+		relieved := err != nil && !errors.Is(err, queue.ErrClosed) && ctx.Err() == nil
+		if relieved {
+			items = w.putBack(items)
 		}
 		// What was not delivered is dropped from memory only: the cursor has
 		// not moved, so it is read again after the next start.
@@ -52,7 +63,7 @@ func (w *worker) run(ctx context.Context) error {
 		if w.overflow != nil {
 			w.overflow.changed.signal()
 		}
-		if errors.Is(err, queue.ErrClosed) {
+		if errors.Is(err, queue.ErrClosed) || relieved {
 			return nil
 		}
 		if err != nil {
@@ -105,7 +116,7 @@ func (w *worker) deliverLimited(ctx context.Context, req *Request) error {
 	if err := w.deliver(ctx, &first); err != nil {
 		return err
 	}
-	return w.persist(ctx, "positions", func() error { return w.commitOnce(&second, 0, 0, excess) })
+	return w.persist("positions", func() error { return w.commitOnce(&second, 0, 0, excess) })
 }
 
 // group spreads the items over w.requests by the sink's groups, keeping the
@@ -171,20 +182,23 @@ func (w *worker) add(group string, part Part) {
 func (w *worker) deliver(ctx context.Context, req *Request) error {
 	count := req.Len()
 	if count == 0 {
-		return w.commit(ctx, req, 0, 0)
+		return w.commit(req, 0, 0)
 	}
 	if planted.Fault == planted.CursorBeforeDelivery {
-		if err := w.commit(ctx, req, 0, 0); err != nil {
+		if err := w.commit(req, 0, 0); err != nil {
 			return err
 		}
 	}
 	req.Body, req.Encoded = w.body, false
 	defer func() { req.Body = nil }()
 	for failures := 0; ; failures++ {
-		err := w.attempt(ctx, req)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		err := w.attempt(req)
 		w.body = req.Body
 		if err == nil {
-			return w.commit(ctx, req, count, 0)
+			return w.commit(req, count, 0)
 		}
 		if partial, ok := errors.AsType[*PartialError](err); ok {
 			return w.bury(ctx, req, count, partial.Refused)
@@ -236,9 +250,10 @@ func refusalLevel(before uint64, count int) slog.Level {
 	return slog.LevelDebug
 }
 
-// attempt makes one attempt, bounded in time.
-func (w *worker) attempt(ctx context.Context, req *Request) error {
-	ctx, cancel := context.WithTimeout(ctx, w.opts.Timeout)
+// attempt makes one attempt, bounded in time. The end of a shift does not cut it
+// short: it would not be known what became of it.
+func (w *worker) attempt(req *Request) error {
+	ctx, cancel := context.WithTimeout(w.working, w.opts.Timeout)
 	defer cancel()
 	clear(req.Changes)
 	req.Changes = req.Changes[:0]
@@ -270,7 +285,7 @@ func (w *worker) bury(ctx context.Context, req *Request, count int, refused []Re
 		}
 		index++
 	}
-	err := w.persist(ctx, "dead_letters", func() error { return w.opts.DeadLetters.Append(entries) })
+	err := w.persist("dead_letters", func() error { return w.opts.DeadLetters.Append(entries) })
 	if err != nil {
 		return err
 	}
@@ -282,13 +297,13 @@ func (w *worker) bury(ctx context.Context, req *Request, count int, refused []Re
 		w.logger.Log(ctx, refusalLevel(before, len(entries)), "records_refused", "count", len(entries),
 			"reason", entries[0].Reason, "detail", entries[0].Detail, "since_start", before+uint64(len(entries)))
 	}
-	return w.commit(ctx, req, count-len(entries), len(entries))
+	return w.commit(req, count-len(entries), len(entries))
 }
 
 // commit moves the cursors past the request's records, in one step with what
 // the sink has to say.
-func (w *worker) commit(ctx context.Context, req *Request, delivered, dead int) error {
-	return w.persist(ctx, "positions", func() error { return w.commitOnce(req, delivered, dead, 0) })
+func (w *worker) commit(req *Request, delivered, dead int) error {
+	return w.persist("positions", func() error { return w.commitOnce(req, delivered, dead, 0) })
 }
 
 // commitOnce holds the lock throughout: what the journal holds of a source must
@@ -374,13 +389,15 @@ func (w *worker) settled(req *Request) (spooled int) {
 }
 
 // persist repeats a write to the agent's own disk until it succeeds. Until then
-// nothing else is delivered: the alternative is to deliver it twice.
-func (w *worker) persist(ctx context.Context, what string, write func() error) error {
+// nothing else is delivered, and no shift ends: the alternative is to deliver it
+// twice.
+func (w *worker) persist(what string, write func() error) error {
 	for failures := 0; ; failures++ {
 		err := write()
 		if err == nil {
 			return nil
 		}
+		ctx := w.working
 		w.stats.failed(w.shard, err)
 		pause := backoff(failures, w.opts.MinBackoff, w.opts.MaxBackoff, 0)
 		w.logger.Log(ctx, failureLevel(failures), "write_failed", "what", what, "error", err, "failures", failures+1, "retry_in", pause)

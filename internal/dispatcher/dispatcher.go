@@ -9,21 +9,35 @@ package dispatcher
 
 import (
 	"context"
+	"errors"
+	"sync/atomic"
 
 	"log_capturer/internal/delivery"
 	"log_capturer/internal/lifetime"
+	"log_capturer/internal/queue"
 	"log_capturer/internal/record"
 )
 
 // Dispatcher hands batches to deliveries. Its methods may be called from
 // several goroutines at once, Accept from one goroutine for each source.
 type Dispatcher struct {
-	sinks  []*delivery.Delivery
-	limits *limits // nil without a limit
+	sinks  atomic.Pointer[[]*delivery.Delivery]
+	limits atomic.Pointer[limits] // nil without a limit
 }
 
 // New returns a dispatcher to the given sinks.
-func New(sinks []*delivery.Delivery) *Dispatcher { return &Dispatcher{sinks: sinks} }
+func New(sinks []*delivery.Delivery) *Dispatcher {
+	d := &Dispatcher{}
+	d.Use(sinks)
+	return d
+}
+
+// Use has batches go to the given sinks from now on. One that was not among them
+// before begins in each source where that stands. It must not have been there
+// earlier on, with positions that the sources have passed: their reading begins
+// anew then. Of one that is not among them any more the input is closed after
+// this.
+func (d *Dispatcher) Use(sinks []*delivery.Delivery) { d.sinks.Store(&sinks) }
 
 // Accept takes over the caller's hold of b and gives the batch to every sink.
 // It blocks while the window of one of them is full; the others have the batch
@@ -36,16 +50,17 @@ func (d *Dispatcher) Accept(ctx context.Context, b *record.Batch) error {
 		return err
 	}
 	defer passed.Release()
-	return d.accept(ctx, func(int) *record.Batch { return passed })
+	return d.accept(ctx, *d.sinks.Load(), func(int) *record.Batch { return passed })
 }
 
 // limited takes over the caller's hold of b and returns the part of it that its
 // source may bring, held once; nil for nothing.
 func (d *Dispatcher) limited(ctx context.Context, b *record.Batch) (*record.Batch, error) {
-	if d.limits == nil {
+	limits := d.limits.Load()
+	if limits == nil {
 		return b, nil
 	}
-	passed, err := d.limits.pass(ctx, b)
+	passed, err := limits.pass(ctx, b)
 	if passed == nil || err != nil {
 		b.Release()
 		return nil, err
@@ -53,20 +68,24 @@ func (d *Dispatcher) limited(ctx context.Context, b *record.Batch) (*record.Batc
 	return passed, nil
 }
 
-// accept gives each sink its batch, which may be nil.
-func (d *Dispatcher) accept(ctx context.Context, batchOf func(place int) *record.Batch) error {
+// accept gives each sink its batch, which may be nil. A sink that was removed
+// meanwhile takes nothing more.
+func (d *Dispatcher) accept(ctx context.Context, sinks []*delivery.Delivery, batchOf func(place int) *record.Batch) error {
 	type blocked struct {
 		*delivery.Delivery
 		batch *record.Batch
 	}
 	var full []blocked
-	for place, sink := range d.sinks {
+	for place, sink := range sinks {
 		b := batchOf(place)
 		if b == nil {
 			continue
 		}
+		if err := begin(sinks, sink, b); err != nil {
+			return err
+		}
 		ok, err := sink.TryEnqueue(b)
-		if err != nil {
+		if err = unlessClosed(err); err != nil {
 			return err
 		}
 		if !ok {
@@ -77,18 +96,45 @@ func (d *Dispatcher) accept(ctx context.Context, batchOf func(place int) *record
 	case 0:
 		return nil
 	case 1:
-		return full[0].Enqueue(ctx, full[0].batch)
+		return unlessClosed(full[0].Enqueue(ctx, full[0].batch))
 	}
 	// Each is waited for on its own, since the first may be full for hours when
 	// the second has room in a moment.
 	waiting := lifetime.NewGroup(ctx)
 	for _, sink := range full {
-		waiting.Go("dispatcher", func(ctx context.Context) error { return sink.Enqueue(ctx, sink.batch) })
+		waiting.Go("dispatcher", func(ctx context.Context) error { return unlessClosed(sink.Enqueue(ctx, sink.batch)) })
 	}
 	if err := waiting.Wait(); err != nil {
 		return err
 	}
 	return ctx.Err()
+}
+
+// begin sets a sink that is new to a source to where that stands, before it gets its
+// first batch: after a kill it would else be taken for one that wants what the others
+// have next.
+func begin(sinks []*delivery.Delivery, sink *delivery.Delivery, b *record.Batch) error {
+	_, known, err := sink.Cursor(b.Source.Key)
+	if known || err != nil {
+		return err
+	}
+	if err := sink.StartAt(b.Source.Key, b.From); err != nil {
+		return err
+	}
+	for _, other := range sinks {
+		if err := other.DurableFirst(b.Source.Key); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unlessClosed returns an error other than that of a sink that was removed.
+func unlessClosed(err error) error {
+	if errors.Is(err, queue.ErrClosed) {
+		return nil
+	}
+	return err
 }
 
 // Resume returns the cursors at which the sinks stand, one for each sink that
@@ -100,7 +146,7 @@ func (d *Dispatcher) Resume(source string, start record.Cursor) ([]record.Cursor
 	var known []record.Cursor
 	var fresh []*delivery.Delivery
 	oldest := start
-	for _, sink := range d.sinks {
+	for _, sink := range *d.sinks.Load() {
 		c, ok, err := sink.Cursor(source)
 		if err != nil {
 			return nil, err
@@ -120,7 +166,7 @@ func (d *Dispatcher) Resume(source string, start record.Cursor) ([]record.Cursor
 		}
 	}
 	if len(fresh) > 0 {
-		for _, sink := range d.sinks {
+		for _, sink := range *d.sinks.Load() {
 			if err := sink.DurableFirst(source); err != nil {
 				return nil, err
 			}
@@ -134,10 +180,10 @@ func (d *Dispatcher) Resume(source string, start record.Cursor) ([]record.Cursor
 
 // Forget removes the positions of a source that will not come again.
 func (d *Dispatcher) Forget(source string) error {
-	if d.limits != nil {
-		d.limits.forget(source)
+	if limits := d.limits.Load(); limits != nil {
+		limits.forget(source)
 	}
-	for _, sink := range d.sinks {
+	for _, sink := range *d.sinks.Load() {
 		if err := sink.Forget(source); err != nil {
 			return err
 		}

@@ -100,6 +100,9 @@ func (p *Processor) flushAll(ctx context.Context, all []*processed) error {
 }
 
 func (p *Processor) flush(ctx context.Context, s *processed) error {
+	if table := p.routes.Load().table; s.source != nil && s.table != table {
+		p.open(s, s.source, table)
+	}
 	s.finish()
 	s.sendOn((*pipeline.Run).Flush)
 	return p.send(ctx, s)

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -39,6 +40,8 @@ type world struct {
 	sinks   []*destination
 	// durable is the journal as a loss of power would leave it.
 	durable map[string][]byte
+	// replaced counts the times that a sink was replaced.
+	replaced atomic.Int64
 }
 
 // place is where a line stands in its log, seq from 1.
@@ -263,7 +266,7 @@ func (w *world) losePower(rng *rand.Rand) {
 
 // live runs the agent until it is killed, or has delivered everything. It
 // returns false when the agent did not come as far as running.
-func (w *world) live(operations, concurrency int, maxBytes int64, seed uint64) (started bool) {
+func (w *world) live(operations, concurrency int, maxBytes int64, seed uint64, replace bool) (started bool) {
 	ctx, kill := context.WithCancel(context.Background())
 	defer kill()
 	l := &life{world: w, kill: kill, left: operations, rand: rand.New(rand.NewPCG(seed, 1))}
@@ -289,6 +292,13 @@ func (w *world) live(operations, concurrency int, maxBytes int64, seed uint64) (
 	for i, d := range deliveries {
 		running.Go("delivery", d.Run)
 		watching.Go("watch", func(ctx context.Context) error { return w.watch(ctx, d, w.sinks[i]) })
+		if replace {
+			s := sinkOf{l, w.sinks[i]}
+			chance := rand.New(rand.NewPCG(seed, uint64(i)+100))
+			watching.Go("replace", func(ctx context.Context) error {
+				return w.replace(ctx, d, options(d.Name(), s, s, s), maxBytes, chance)
+			})
+		}
 	}
 	for i, log := range w.logs {
 		reading.Go("monitor", func(ctx context.Context) error {
@@ -302,7 +312,12 @@ func (w *world) live(operations, concurrency int, maxBytes int64, seed uint64) (
 	if operations < 0 {
 		// A stop leaves to the spool what is in it.
 		for _, d := range deliveries {
+			deadline := time.Now().Add(time.Minute)
 			for a := d.Accounts(); a.InMemory+a.Spooled > 0; a = d.Accounts() {
+				if time.Now().After(deadline) {
+					w.Errorf("sink %s: not drained: %+v", d.Name(), a)
+					break
+				}
 				time.Sleep(10 * time.Millisecond)
 			}
 		}
@@ -317,7 +332,11 @@ func (w *world) live(operations, concurrency int, maxBytes int64, seed uint64) (
 	_ = watching.Wait()
 	for _, d := range w.sinks {
 		// One request a worker, and nothing beside it.
-		if most := concurrency * d.largest; len(d.inFlight) > most {
+		most := concurrency * d.largest
+		if replace {
+			most = maxConcurrency * d.largest
+		}
+		if len(d.inFlight) > most {
 			w.Errorf("sink %s: %d records were in flight at the kill, %d workers with requests of up to %d", d.name, len(d.inFlight), concurrency, d.largest)
 		}
 		for line := range d.inFlight {
@@ -341,6 +360,33 @@ func (w *world) spool(l *life, s sinkOf, d *delivery.Delivery, maxBytes int64) (
 		return nil, errors.Join(err, stored.Close())
 	}
 	return stored, nil
+}
+
+// maxConcurrency is the most workers that a sink is given.
+const maxConcurrency = 3
+
+// replace gives the sink of a delivery other settings, and its spool another size,
+// again and again.
+func (w *world) replace(ctx context.Context, d *delivery.Delivery, opts delivery.Options, maxBytes int64, rng *rand.Rand) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(time.Duration(rng.IntN(4000)) * time.Microsecond):
+		}
+		opts.Concurrency, opts.BatchRecords = 1+rng.IntN(maxConcurrency), 1+rng.IntN(20)
+		opts.WindowBytes = int64(1000 + rng.IntN(8000))
+		switch err := d.Replace(ctx, opts); {
+		case errors.Is(err, delivery.ErrOver) || ctx.Err() != nil:
+			return nil
+		case err != nil:
+			w.Errorf("replace: %v", err)
+		}
+		w.replaced.Add(1)
+		if maxBytes > 0 {
+			d.ChangeSpool(maxBytes/2+rng.Int64N(maxBytes), rng.IntN(5) == 0, false)
+		}
+	}
 }
 
 // watch holds the accounts to their identity, at every moment.
@@ -397,22 +443,41 @@ func read(ctx context.Context, door *dispatcher.Dispatcher, log *recordtest.Log,
 // its effects, and starts it again. Nothing is lost at any sink, and nothing
 // comes again but what was in flight at a kill.
 func TestKilledAtAnyMoment(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) { kills(t, rt, false) })
+	rapid.Check(t, func(rt *rapid.T) { newWorld().kills(t, rt, false, false) })
+}
+
+// TestKilledWhileReplaced does the same to an agent whose sinks are replaced all
+// the time, with spools and without.
+func TestKilledWhileReplaced(t *testing.T) {
+	var replaced int64
+	rapid.Check(t, func(rt *rapid.T) {
+		w := newWorld()
+		w.kills(t, rt, rapid.Bool().Draw(rt, "spools"), true)
+		replaced += w.replaced.Load()
+	})
+	if replaced < 1000 {
+		t.Errorf("sinks were replaced only %d times, in all runs", replaced)
+	}
+	t.Logf("sinks were replaced %d times", replaced)
 }
 
 // TestKilledWithSpools does the same to an agent with spools, on disks that fail
 // now and then, and takes the machine's power away as well.
 func TestKilledWithSpools(t *testing.T) {
 	spooled := 0
-	rapid.Check(t, func(rt *rapid.T) { spooled += kills(t, rt, true) })
+	rapid.Check(t, func(rt *rapid.T) { spooled += newWorld().kills(t, rt, true, false) })
 	if spooled < 100 {
 		t.Errorf("only %d records were in spools, in all runs", spooled)
 	}
 }
 
-// kills returns the most records that were in a spool at one time.
-func kills(t *testing.T, rt *rapid.T, spools bool) int {
-	w := &world{Verdict: &deliverytest.Verdict{}, journal: deliverytest.NewJournal(), places: map[string]place{}}
+func newWorld() *world {
+	return &world{Verdict: &deliverytest.Verdict{}, journal: deliverytest.NewJournal(), places: map[string]place{}}
+}
+
+// kills runs the agent in several lives, of which the last one delivers all. It
+// returns the most records that were in a spool at one time.
+func (w *world) kills(t *testing.T, rt *rapid.T, spools, replace bool) int {
 	for i := range rapid.IntRange(1, 3).Draw(rt, "sources") {
 		log := recordtest.NewLog(fmt.Sprint("container/", i)).Fill(rapid.IntRange(1, 60).Draw(rt, "lines"))
 		w.logs = append(w.logs, log)
@@ -448,7 +513,7 @@ func kills(t *testing.T, rt *rapid.T, spools bool) int {
 			for _, d := range w.sinks {
 				d.down = d.name == down[n]
 			}
-			w.live(operations, concurrency, maxBytes, seed+uint64(n))
+			w.live(operations, concurrency, maxBytes, seed+uint64(n), replace)
 			if spools && power[n] {
 				w.losePower(rand.New(rand.NewPCG(seed, uint64(n))))
 			}
@@ -456,7 +521,7 @@ func kills(t *testing.T, rt *rapid.T, spools bool) int {
 		for _, d := range w.sinks {
 			d.down = false
 		}
-		for try := uint64(1); !w.live(-1, concurrency, maxBytes, seed-try); try++ {
+		for try := uint64(1); !w.live(-1, concurrency, maxBytes, seed-try, replace); try++ {
 		}
 	})
 	most := 0

@@ -20,16 +20,17 @@ type limits struct {
 	buckets map[string]*limit.Bucket
 }
 
-// LimitSources bounds how much every source may bring in a second. It is called
-// before the first Accept.
+// LimitSources bounds how much every source may bring in a second, from now on.
 //
 // What waits holds up its source alone. What is dropped no sink gets to see: the
 // cursors move past it with the next records that are accepted. Records that
 // come again, after a restart, are counted again.
 func (d *Dispatcher) LimitSources(rate limit.Rate) {
-	if !rate.IsZero() {
-		d.limits = &limits{rate: rate, buckets: map[string]*limit.Bucket{}}
+	if rate.IsZero() {
+		d.limits.Store(nil)
+		return
 	}
+	d.limits.Store(&limits{rate: rate, buckets: map[string]*limit.Bucket{}})
 }
 
 func (l *limits) bucket(source string) *limit.Bucket {
@@ -89,7 +90,7 @@ func (d *Dispatcher) Describe(chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (d *Dispatcher) Collect(ch chan<- prometheus.Metric) {
-	if d.limits != nil && d.limits.rate.Drop {
-		ch <- prometheus.MustNewConstMetric(droppedDesc, prometheus.CounterValue, float64(d.limits.dropped.Load()), "", "source", "rate_limit")
+	if limits := d.limits.Load(); limits != nil && limits.rate.Drop {
+		ch <- prometheus.MustNewConstMetric(droppedDesc, prometheus.CounterValue, float64(limits.dropped.Load()), "", "source", "rate_limit")
 	}
 }

@@ -3,9 +3,11 @@ package dispatcher
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 
+	"log_capturer/internal/delivery"
 	"log_capturer/internal/pipeline"
 	"log_capturer/internal/record"
 )
@@ -22,10 +24,13 @@ import (
 // there, and so do those that are made again.
 //
 // A batch that no stage changes is passed on as it is.
+//
+// The pipelines and the sinks are one value, which is replaced as a whole. What a
+// source has held until then is sent on when the source comes to the new one.
 type Processor struct {
 	next   *Dispatcher
-	table  *pipeline.Table
 	logger *slog.Logger
+	routes atomic.Pointer[routes]
 	shown  Audience // nil for none
 
 	mu      sync.Mutex
@@ -40,13 +45,53 @@ type Processor struct {
 	wake  chan struct{}
 }
 
-// NewProcessor returns a processor before next, whose sinks are those that the
-// table was compiled with.
+// routes are the pipelines, and the sinks with the place that the pipelines know
+// each by.
+type routes struct {
+	table  *pipeline.Table
+	sinks  []*delivery.Delivery
+	places []int
+}
+
+func newRoutes(sinks []*delivery.Delivery, table *pipeline.Table) *routes {
+	r := &routes{table: table, sinks: sinks}
+	for _, sink := range sinks {
+		r.places = append(r.places, table.Place(sink.Name()))
+	}
+	return r
+}
+
+// NewProcessor returns a processor before next, whose sinks are among those that
+// the table was compiled with.
 func NewProcessor(next *Dispatcher, table *pipeline.Table, logger *slog.Logger) *Processor {
-	return &Processor{
-		next: next, table: table, logger: logger, sources: map[string]*processed{},
+	p := &Processor{
+		next: next, logger: logger, sources: map[string]*processed{},
 		unsent: map[*processed]struct{}{}, held: make(chan struct{}, 1), wake: make(chan struct{}, 1),
 	}
+	p.routes.Store(newRoutes(*next.sinks.Load(), table))
+	return p
+}
+
+// Use has batches go through the pipelines of table, and to sinks, from now on. It
+// is Dispatcher.Use as well.
+func (p *Processor) Use(sinks []*delivery.Delivery, table *pipeline.Table) {
+	p.next.Use(sinks)
+	p.routes.Store(newRoutes(sinks, table))
+}
+
+// BeginAnew forgets what was taken in of all sources, and not accepted by all
+// sinks: it is read again from where these stand. Nobody may be in Accept or Run.
+func (p *Processor) BeginAnew() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range p.sources {
+		for _, c := range s.outbox {
+			if c.batch != nil {
+				c.batch.Release()
+			}
+		}
+	}
+	p.sources, p.unsent, p.ended = map[string]*processed{}, map[*processed]struct{}{}, nil
 }
 
 // Audience sees what comes out of the pipelines, as the sinks accept it.
@@ -74,6 +119,7 @@ type processed struct {
 	over atomic.Bool
 
 	source *record.Source
+	table  *pipeline.Table
 	choice pipeline.Choice
 	run    *pipeline.Run // nil where there is no pipeline
 	// cuts are where sinks stood when the source was resumed.
@@ -90,9 +136,11 @@ type processed struct {
 
 // parcel is what the sinks are given in one step.
 type parcel struct {
-	// batch holds every record; sinks has the place of each.
+	// batch holds every record; sinks has the places of each, among those of the
+	// table.
 	batch *record.Batch
 	sinks []pipeline.SinkSet
+	table *pipeline.Table
 	to    record.Cursor
 }
 
@@ -138,7 +186,7 @@ func (p *Processor) Accept(ctx context.Context, b *record.Batch) error {
 	}
 	defer s.leave()
 	defer p.note(s)
-	p.open(s, b.Source)
+	p.open(s, b.Source, p.routes.Load().table)
 	if s.run == nil && len(s.outbox) == 0 && !p.watched() {
 		return p.next.Accept(ctx, b)
 	}
@@ -151,7 +199,7 @@ func (p *Processor) Accept(ctx context.Context, b *record.Batch) error {
 		return err
 	}
 	if s.run == nil {
-		if err := p.next.accept(ctx, func(int) *record.Batch { return b }); err != nil {
+		if err := p.next.accept(ctx, p.routes.Load().sinks, func(int) *record.Batch { return b }); err != nil {
 			return err
 		}
 		if p.watched() {
@@ -163,17 +211,24 @@ func (p *Processor) Accept(ctx context.Context, b *record.Batch) error {
 	return p.send(ctx, s)
 }
 
-// open prepares the state for a source, which may have changed.
-func (p *Processor) open(s *processed, src *record.Source) {
-	if s.source == src {
+// open prepares the state for a source, which may have changed, and for the
+// pipelines, which may have as well.
+func (p *Processor) open(s *processed, src *record.Source, table *pipeline.Table) {
+	if s.source == src && s.table == table {
 		return
 	}
 	s.sendOn((*pipeline.Run).Close)
-	s.source, s.choice = src, p.table.For(src)
+	s.source, s.table, s.choice = src, table, table.For(src)
 	for _, warning := range s.choice.Warnings {
 		p.logger.Warn("label_not_followed", "container", src.Name(), "reason", warning)
 	}
 	s.run = nil
+	defer func() {
+		if s.run == nil {
+			s.known = false // what is passed on as it is, is not followed
+		}
+		s.cuts = append(s.cuts, p.accepted(src.Key)...)
+	}()
 	if s.choice.Pipeline != nil {
 		s.run = s.choice.Pipeline.Open(src, s.emit, nil)
 	} else if s.choice.Sinks != 0 {
@@ -221,7 +276,7 @@ func (s *processed) take(b *record.Batch) {
 // cut sends on what is held where a sink's records end.
 func (s *processed) cut(stream record.Stream, seq uint64) {
 	for _, c := range s.cuts {
-		if c.Streams[stream].Seq == seq && s.run.Holds() {
+		if seq > 0 && c.Streams[stream].Seq == seq && s.run.Holds() {
 			s.changed()
 			s.run.Close()
 		}
@@ -316,7 +371,7 @@ func (s *processed) end() {
 	}
 	if w.same >= 0 && w.same == len(w.origin.Records) {
 		w.origin.Retain(1)
-		s.outbox = append(s.outbox, parcel{batch: w.origin, to: to})
+		s.outbox = append(s.outbox, parcel{batch: w.origin, table: s.table, to: to})
 		s.done = to
 		return
 	}
@@ -326,7 +381,7 @@ func (s *processed) end() {
 	if w.out != nil {
 		w.out.From, w.out.To = s.done, to
 	}
-	s.outbox = append(s.outbox, parcel{batch: w.out, sinks: w.sinks, to: to})
+	s.outbox = append(s.outbox, parcel{batch: w.out, sinks: w.sinks, table: s.table, to: to})
 	s.done = to
 }
 
@@ -353,7 +408,8 @@ func (p *Processor) send(ctx context.Context, s *processed) error {
 // deliver gives each sink the records that are for it. A sink that has none of
 // them passes them.
 func (p *Processor) deliver(ctx context.Context, s *processed, c *parcel) error {
-	own := make([]*record.Batch, len(p.next.sinks))
+	r := p.routes.Load()
+	own := make([]*record.Batch, len(r.sinks))
 	defer func() {
 		for _, b := range own {
 			if b != nil && b != c.batch {
@@ -361,16 +417,20 @@ func (p *Processor) deliver(ctx context.Context, s *processed, c *parcel) error 
 			}
 		}
 	}()
-	for place := range own {
-		own[place] = c.of(place)
+	for i, sink := range r.sinks {
+		place := r.places[i]
+		if c.table != r.table {
+			place = c.table.Place(sink.Name()) // it came out before these routes
+		}
+		own[i] = c.of(place)
 	}
-	if err := p.next.accept(ctx, func(place int) *record.Batch { return own[place] }); err != nil {
+	if err := p.next.accept(ctx, r.sinks, func(place int) *record.Batch { return own[place] }); err != nil {
 		return err
 	}
 	if c.batch != nil && !c.batch.Derived() {
 		return nil
 	}
-	for _, sink := range p.next.sinks {
+	for _, sink := range r.sinks {
 		if err := sink.Pass(s.source.Key, c.to); err != nil {
 			return err
 		}
@@ -378,15 +438,15 @@ func (p *Processor) deliver(ctx context.Context, s *processed, c *parcel) error 
 	return nil
 }
 
-// of returns the batch for the sink at a place: that of all where every record
-// is for it, or a new one.
+// of returns the batch for the sink at a place, which is negative for one that the
+// pipelines did not know: that of all where every record is for it, or a new one.
 func (c *parcel) of(place int) *record.Batch {
 	if c.batch == nil {
 		return nil
 	}
 	n := 0
 	for _, set := range c.sinks {
-		if set.Has(place) {
+		if has(set, place) {
 			n++
 		}
 	}
@@ -399,12 +459,20 @@ func (c *parcel) of(place int) *record.Batch {
 	b := record.NewBatch(c.batch.Source, c.batch.LineBytes()*n/len(c.sinks))
 	b.From, b.To, b.Gathered = c.batch.From, c.batch.To, c.batch.Gathered
 	for i, set := range c.sinks {
-		if set.Has(place) {
+		if has(set, place) {
 			r := &c.batch.Records[i]
 			b.AppendDerived(*r, c.batch.Line(r), *c.batch.Derivation(r))
 		}
 	}
 	return b
+}
+
+// has reports whether a record goes to the sink at a place.
+func has(set pipeline.SinkSet, place int) bool {
+	if place < 0 {
+		return set == 0 // to all sinks
+	}
+	return set.Has(place)
 }
 
 // Resume is Dispatcher.Resume. The records that sinks have end where they stand.
@@ -419,9 +487,21 @@ func (p *Processor) Resume(source string, start record.Cursor) ([]record.Cursor,
 	}
 	defer s.leave()
 	if !s.known {
-		s.cuts = known
+		s.cuts = slices.Concat(known, p.accepted(source))
 	}
 	return known, nil
+}
+
+// accepted returns what the sinks have accepted of a source, which is more than
+// where they stand.
+func (p *Processor) accepted(source string) []record.Cursor {
+	var cursors []record.Cursor
+	for _, sink := range p.routes.Load().sinks {
+		if c, ok := sink.Accepted(source); ok {
+			cursors = append(cursors, c)
+		}
+	}
+	return cursors
 }
 
 // Forget removes the positions of a source that will not come again.

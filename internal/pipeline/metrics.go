@@ -19,11 +19,21 @@ type Metrics struct {
 	mu     sync.Mutex
 	stages map[[2]string]*stageStats
 	made   map[string]*madeMetric
+	// before are the metrics made by the pipelines that these follow.
+	before map[string]*madeMetric
 }
 
 // NewMetrics returns Metrics without any.
 func NewMetrics() *Metrics {
 	return &Metrics{stages: map[[2]string]*stageStats{}, made: map[string]*madeMetric{}}
+}
+
+// Successor returns the metrics of the pipelines that follow these ones. What has
+// the same name, and is made in the same way, goes on counting.
+func (m *Metrics) Successor() *Metrics {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return &Metrics{stages: maps.Clone(m.stages), made: map[string]*madeMetric{}, before: maps.Clone(m.made)}
 }
 
 // stageStats are the counters of the stages of one name.
@@ -296,13 +306,21 @@ func (m *Metrics) make(at, name string, made *madeMetric) (*madeMetric, error) {
 	defer m.mu.Unlock()
 	have := m.made[name]
 	if have == nil {
+		if before := m.before[name]; before != nil && before.isLike(made) && before.maxSeries == made.maxSeries {
+			made = before
+		}
 		m.made[name] = made
 		return made, nil
 	}
-	if have.typ != made.typ || have.help != made.help || !slices.Equal(have.labels, made.labels) || !slices.Equal(have.buckets, made.buckets) {
+	if !have.isLike(made) {
 		return nil, wrong(at+"name", "another stage makes %s with another type, help, labels or buckets", name)
 	}
 	return have, nil
+}
+
+// isLike reports whether two metrics of one name are the same.
+func (m *madeMetric) isLike(other *madeMetric) bool {
+	return m.typ == other.typ && m.help == other.help && slices.Equal(m.labels, other.labels) && slices.Equal(m.buckets, other.buckets)
 }
 
 func (s *metricsStage) open(r *Run) instance { return &measuring{metricsStage: s, env: r.env} }

@@ -85,6 +85,10 @@ func (s *Table) Named(name string) *Pipeline {
 	return nil
 }
 
+// Place returns the place of a sink among those that the table was compiled with,
+// -1 for one that was not.
+func (s *Table) Place(sink string) int { return slices.Index(s.sinks, sink) }
+
 // Names returns the names of the pipelines, in their order.
 func (s *Table) Names() []string {
 	names := make([]string, len(s.pipelines))

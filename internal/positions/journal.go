@@ -50,7 +50,7 @@ type Journal struct {
 	// syncMu is held throughout Sync, compaction and Close, so that only one
 	// of them runs. It is taken before mu.
 	syncMu sync.Mutex
-	hooks  []func() error
+	hooks  []*func() error
 
 	// mu guards what follows. It is never held during an fsync.
 	mu         sync.Mutex

@@ -197,6 +197,13 @@ func TestHooksRunBeforeTheFsync(t *testing.T) {
 	if want := slices.Repeat([]string{"first", "second"}, 4); !slices.Equal(calls, want) {
 		t.Errorf("hooks called: %q, want %q", calls, want)
 	}
+	calls = nil
+	j.OnSync(func() error { calls = append(calls, "third"); return nil })()
+	put(t, j, "key", "value")
+	check(t, j.Sync())
+	if want := []string{"first", "second"}; !slices.Equal(calls, want) {
+		t.Errorf("hooks called after one was removed: %q, want %q", calls, want)
+	}
 	check(t, j.Close())
 }
 

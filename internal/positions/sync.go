@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"log_capturer/internal/vfs"
@@ -13,16 +14,22 @@ import (
 // OnSync registers a hook that is called before each fsync of the journal and
 // must make durable whatever the keys committed until then stand for: bytes that
 // a sink has written to files of its own, by this process or, when it did not
-// get to it, by the one before. When a hook fails, so does the Sync. Register
-// hooks before Run is started.
+// get to it, by the one before. When a hook fails, so does the Sync. It is called
+// until remove is, which no hook may do.
 //
 // A hook may call Get, All and Commit. What is committed while the hooks run is
 // left to the next Sync: should the machine lose power before that, recovery
 // drops it, even if the journal's fsync happened to save it.
-func (j *Journal) OnSync(hook func() error) {
+func (j *Journal) OnSync(hook func() error) (remove func()) {
 	j.syncMu.Lock()
 	defer j.syncMu.Unlock()
-	j.hooks = append(j.hooks, hook)
+	entry := &hook
+	j.hooks = append(j.hooks, entry)
+	return func() {
+		j.syncMu.Lock()
+		defer j.syncMu.Unlock()
+		j.hooks = slices.DeleteFunc(j.hooks, func(h *func() error) bool { return h == entry })
+	}
 }
 
 // Sync makes every Commit that returned before the call durable. It does nothing
@@ -100,7 +107,7 @@ func (j *Journal) syncFile() error {
 
 func (j *Journal) runHooks() error {
 	for _, hook := range j.hooks {
-		if err := hook(); err != nil {
+		if err := (*hook)(); err != nil {
 			return err
 		}
 	}

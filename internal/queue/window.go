@@ -12,16 +12,15 @@ import (
 	"context"
 	"errors"
 	"hash/maphash"
+	"slices"
 	"sync"
 	"time"
-
-	"golang.org/x/sync/semaphore"
 
 	"log_capturer/internal/record"
 )
 
 // ErrClosed is returned by Collect when the window is closed and empty, and by
-// Append when it is closed.
+// Reserve and Append when it is closed.
 var ErrClosed = errors.New("queue: closed")
 
 // Item is a batch in the queue.
@@ -60,10 +59,12 @@ func (l *Limits) linger(it *Item) time.Duration {
 // Window is a bounded queue in memory. Its methods may be called from several
 // goroutines at once, Collect from one goroutine a shard.
 type Window struct {
-	capacity int64
-	budget   *semaphore.Weighted
-	seed     maphash.Seed
-	shards   []shard
+	budget budget
+	seed   maphash.Seed
+
+	// mu guards the list of the shards, which Resize replaces.
+	mu     sync.RWMutex
+	shards []*shard
 
 	closing sync.Once
 	closed  chan struct{}
@@ -78,46 +79,74 @@ type shard struct {
 
 // NewWindow returns a window of capacity bytes in the given number of shards.
 func NewWindow(capacity int64, shards int) *Window {
-	w := &Window{
-		capacity: capacity,
-		budget:   semaphore.NewWeighted(capacity),
-		seed:     maphash.MakeSeed(),
-		shards:   make([]shard, shards),
-		closed:   make(chan struct{}),
-	}
-	for i := range w.shards {
-		w.shards[i].ready = make(chan struct{}, 1)
-	}
+	w := &Window{seed: maphash.MakeSeed(), closed: make(chan struct{}), shards: newShards(shards)}
+	w.budget = budget{capacity: capacity, closed: w.closed}
 	return w
 }
 
+func newShards(n int) []*shard {
+	shards := make([]*shard, n)
+	for i := range shards {
+		shards[i] = &shard{ready: make(chan struct{}, 1)}
+	}
+	return shards
+}
+
+// SetCapacity changes the capacity. What is in the window stays there.
+func (w *Window) SetCapacity(bytes int64) { w.budget.resize(bytes) }
+
+// Resize changes the capacity and the number of shards. What is in the window
+// stays there, in order. Nobody may be in Collect.
+func (w *Window) Resize(capacity int64, shards int) {
+	w.budget.resize(capacity)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if shards == len(w.shards) {
+		return
+	}
+	old := w.shards
+	w.shards = newShards(shards)
+	for _, from := range old {
+		for _, it := range from.items {
+			to := w.shardOf(it.Batch)
+			to.items = append(to.items, it)
+			to.signal()
+		}
+	}
+}
+
+// shardOf returns the shard of a batch's source. The caller holds w.mu.
+func (w *Window) shardOf(b *record.Batch) *shard {
+	return w.shards[maphash.String(w.seed, b.Source.Key)%uint64(len(w.shards))]
+}
+
 // Reserve makes room for it. While the window is full it blocks, in the order
-// of the calls, until ctx is done. A batch larger than the whole window gets
-// room when the window is empty.
-func (w *Window) Reserve(ctx context.Context, it *Item) error {
-	it.weight = w.weigh(it.Batch)
-	return w.budget.Acquire(ctx, it.weight)
+// of the calls, until ctx is done or the window is closed. A batch larger than the
+// whole window gets room when the window is empty.
+func (w *Window) Reserve(ctx context.Context, it *Item) (err error) {
+	it.weight, err = w.budget.acquire(ctx, int64(it.Batch.Memory()))
+	return err
 }
 
 // TryReserve is Reserve that answers false instead of blocking.
-func (w *Window) TryReserve(it *Item) bool {
-	it.weight = w.weigh(it.Batch)
-	return w.budget.TryAcquire(it.weight)
+func (w *Window) TryReserve(it *Item) (ok bool) {
+	it.weight, ok = w.budget.tryAcquire(int64(it.Batch.Memory()))
+	return ok
 }
-
-func (w *Window) weigh(b *record.Batch) int64 { return min(int64(b.Memory()), w.capacity) }
 
 // Append puts an item that has room at the end of its source's shard. The
 // item's hold of its batch is the caller's to make. On error, which is
 // ErrClosed, the hold stays the caller's and the room is given back.
 func (w *Window) Append(it Item) error {
-	s := &w.shards[maphash.String(w.seed, it.Batch.Source.Key)%uint64(len(w.shards))]
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	s := w.shardOf(it.Batch)
 	it.pushed = time.Now()
 	s.mu.Lock()
 	select {
 	case <-w.closed:
 		s.mu.Unlock()
-		w.budget.Release(it.weight)
+		w.budget.release(it.weight)
 		return ErrClosed
 	default:
 	}
@@ -125,6 +154,21 @@ func (w *Window) Append(it Item) error {
 	s.mu.Unlock()
 	s.signal()
 	return nil
+}
+
+// PutBack puts items that were collected from a shard, in their order, before
+// all others of it. They keep their room and their holds.
+func (w *Window) PutBack(index int, items []Item) {
+	if len(items) == 0 {
+		return
+	}
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	s := w.shards[index]
+	s.mu.Lock()
+	s.items = slices.Concat(items, s.items)
+	s.mu.Unlock()
+	s.signal()
 }
 
 func (s *shard) signal() {
@@ -147,7 +191,9 @@ func (w *Window) Closed() <-chan struct{} { return w.closed }
 // limits is reached. It appends what it took to into. After Close it returns
 // what is left, and then ErrClosed.
 func (w *Window) Collect(ctx context.Context, index int, into []Item, lim Limits) ([]Item, error) {
-	s := &w.shards[index]
+	w.mu.RLock()
+	s := w.shards[index]
+	w.mu.RUnlock()
 	var (
 		bytes, records int
 		deadline       *time.Timer
@@ -211,7 +257,7 @@ func (s *shard) empty() bool {
 func (w *Window) Done(items []Item) {
 	for i := range items {
 		items[i].Batch.Release()
-		w.budget.Release(items[i].weight)
+		w.budget.release(items[i].weight)
 		items[i] = Item{}
 	}
 }

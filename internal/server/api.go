@@ -19,6 +19,9 @@ func (s *Server) apiHandler() http.Handler {
 	if s.opts.SupportBundle != nil {
 		mux.Handle("/api/v1/support-bundle", sameOrigin.Handler(http.HandlerFunc(s.serveBundle)))
 	}
+	if s.opts.Reload != nil {
+		mux.Handle("/api/v1/config/reload", sameOrigin.Handler(http.HandlerFunc(s.serveReload)))
+	}
 	mux.Handle("/api/v1/positions", get(http.HandlerFunc(s.servePositions)))
 	mux.Handle("/api/v1/tail", get(http.HandlerFunc(s.serveTail)))
 	mux.Handle("/api/v1/files", get(http.HandlerFunc(s.serveFiles)))

@@ -6,7 +6,7 @@
 //
 //   - the API: /health, /ready, /api/v1/status, /api/v1/containers,
 //     /api/v1/files, /api/v1/positions, /api/v1/tail, /api/v1/leaks,
-//     /api/v1/support-bundle, and a page for people at /
+//     /api/v1/support-bundle, /api/v1/config/reload, and a page for people at /
 //   - metrics: /metrics
 //   - pprof: /debug/pprof/
 //
@@ -60,6 +60,9 @@ type Options struct {
 	// SupportBundle writes an archive for a bug report, without secrets. Nil
 	// serves nothing.
 	SupportBundle func(w io.Writer) error
+	// Reload has the configuration reloaded, and waits for what comes of it. Nil
+	// serves nothing.
+	Reload func(ctx context.Context) (Reload, error)
 	// Positions returns how far every sink has come. Nil leaves them out.
 	Positions func() (cursors.Export, error)
 	// Tail is where those who watch lines get them. Nil means that nobody can.

@@ -23,6 +23,9 @@ type Status struct {
 	Sinks []Sink `json:"sinks"`
 	// Process is what the agent uses of the machine now.
 	Process Process `json:"process"`
+	// LastReload is what the last reload of the configuration came to, nil before
+	// the first.
+	LastReload *Reload `json:"last_reload,omitempty"`
 
 	// What follows is set by the server.
 

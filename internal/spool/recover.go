@@ -52,7 +52,8 @@ func Open(dir string, opts Options) (*Spool, error) {
 		s.log = slog.New(slog.DiscardHandler)
 	}
 	if s.segmentBytes <= 0 {
-		s.segmentBytes = min(max(s.maxBytes/16, 64<<10), 16<<20)
+		s.proportional = true
+		s.segmentBytes = proportion(s.maxBytes)
 	}
 	if err := s.recover(); err != nil {
 		return nil, errors.Join(err, s.Close())

@@ -38,6 +38,7 @@ type Spool struct {
 	log          *slog.Logger
 	maxBytes     int64
 	segmentBytes int64
+	proportional bool // segmentBytes follows maxBytes
 	committed    uint64
 	recovery     Recovery
 
@@ -296,7 +297,23 @@ func (s *Spool) End() uint64 {
 }
 
 // MaxBytes returns the bound on the size of the files.
-func (s *Spool) MaxBytes() int64 { return s.maxBytes }
+func (s *Spool) MaxBytes() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.maxBytes
+}
+
+// Resize changes the bound on the size of the files. Those that there are stay.
+func (s *Spool) Resize(maxBytes int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.maxBytes = maxBytes; s.proportional {
+		s.segmentBytes = proportion(maxBytes)
+	}
+}
+
+// proportion returns the size of the segments of a spool.
+func proportion(maxBytes int64) int64 { return min(max(maxBytes/16, 64<<10), 16<<20) }
 
 // Close closes the files. What was appended and not synced stays where it is,
 // and is found by the next Open if the machine goes on.

@@ -397,7 +397,9 @@ func (m *Monitor) enroll(info Info, now time.Time) *entry {
 	m.table[info.ID] = e
 	e.newcomer = m.listed
 	if m.opts.StartAtEnd && !m.listed {
-		e.start = startOf(now)
+		if e.start = startOf(now); !m.opts.Since.IsZero() {
+			e.start = startOf(m.opts.Since)
+		}
 	}
 	return e
 }

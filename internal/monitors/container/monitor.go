@@ -46,6 +46,9 @@ type Options struct {
 	// StartAtEnd leaves out what containers wrote before the agent first saw
 	// them. It is about the containers of the first list only.
 	StartAtEnd bool
+	// Since is when another monitor of this agent has ended that this one follows:
+	// what was written from then on is never left out. Optional.
+	Since time.Time
 	// Transport is how containers are read, and DataRoot where the agent sees
 	// the engine's data, empty for where the engine has it.
 	Transport Transport

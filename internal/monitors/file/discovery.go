@@ -199,7 +199,7 @@ func (m *Monitor) add(path string, now time.Time) {
 	first := !m.scanned
 	m.mu.Unlock()
 	atEnd := false
-	if first {
+	if first && (m.opts.Since.IsZero() || !born(path).After(m.opts.Since)) {
 		switch info, err := stat(path); {
 		case files.StartAtEnd:
 			atEnd = true

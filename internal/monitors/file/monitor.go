@@ -78,6 +78,9 @@ type Options struct {
 	// Own is the directory of the agent's own files, which are never captured.
 	// It is absolute. Optional.
 	Own string
+	// Since is when another monitor of this agent has ended that this one follows: a
+	// file that was made later is read from its head. Optional.
+	Since time.Time
 	// ScanInterval is how often the patterns are looked for.
 	ScanInterval time.Duration
 	// RotateWait is how long a renamed file must be silent before it is left.

@@ -76,7 +76,11 @@ func (j *journal) Commit(changes ...positions.Change) error {
 	})
 }
 
-func (j *journal) OnSync(before func() error) { j.before = append(j.before, before) }
+func (j *journal) OnSync(before func() error) func() {
+	j.before = append(j.before, before)
+	at := len(j.before) - 1
+	return func() { j.before[at] = func() error { return nil } }
+}
 
 func (j *journal) sync() error {
 	var errs []error
@@ -228,6 +232,7 @@ func (w *world) start(f *fault) *Sink {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	s.Begin()
 	w.sink = s
 	return s
 }

@@ -116,8 +116,9 @@ type Journal interface {
 	// Commit makes all changes in one atomic step that a crash of the process
 	// survives.
 	Commit(changes ...positions.Change) error
-	// OnSync registers what is to be called before the journal goes to disk.
-	OnSync(before func() error)
+	// OnSync registers what is to be called before the journal goes to disk, until
+	// remove is called.
+	OnSync(before func() error) (remove func())
 }
 
 // Options say how a Sink works. Name, Path, Format, Logger and Journal are
@@ -189,16 +190,15 @@ type write struct {
 }
 
 var (
-	_ delivery.Sink    = (*Sink)(nil)
-	_ delivery.Grouper = (*Sink)(nil)
-	_ delivery.Starter = (*Sink)(nil)
-	_ delivery.Checker = (*Sink)(nil)
+	_ delivery.Sink     = (*Sink)(nil)
+	_ delivery.Grouper  = (*Sink)(nil)
+	_ delivery.Beginner = (*Sink)(nil)
+	_ delivery.Starter  = (*Sink)(nil)
+	_ delivery.Checker  = (*Sink)(nil)
 )
 
-// New returns a Sink whose files agree with the journal: what they hold past
-// their journaled lengths was cut off. A file with which this was not possible
-// is tried again before it is next written to, so New's only errors are those
-// of its options. It starts nothing: Run does.
+// New returns a Sink. Its only errors are those of its options. It touches no file
+// before Begin.
 func New(opts Options) (*Sink, error) {
 	return newSink(opts, osFileSystem{}, time.Now)
 }
@@ -235,11 +235,25 @@ func newSink(opts Options, fs fileSystem, now func() time.Time) (*Sink, error) {
 		encoder:  encoder{format: opts.Format},
 	}
 	s.sources.paths = paths
+	return s, nil
+}
+
+// Begin has the files agree with the journal: what they hold past their journaled
+// lengths is cut off. A file with which this was not possible is tried again
+// before it is next written to. No other sink may use the files from here on, until
+// end is called.
+func (s *Sink) Begin() (end func()) {
 	s.mu.Lock()
 	s.recover()
 	s.mu.Unlock()
-	s.journal.OnSync(s.sync)
-	return s, nil
+	remove := s.journal.OnSync(s.sync)
+	return func() {
+		// While something is not on disk, the journal must not be either: what
+		// can't be synced now is tried again with each of its syncs.
+		if s.sync() == nil {
+			remove()
+		}
+	}
 }
 
 // Group returns the path of the file that the stream's records go to. Where

@@ -53,6 +53,7 @@ type Agent struct {
 	t      testing.TB
 	env    []string
 	config string
+	header string // of the configuration
 
 	mu      sync.Mutex
 	process *process
@@ -96,14 +97,28 @@ func New(t testing.TB, o Options) *Agent {
 	ports := freePorts(t, 3)
 	a.API, a.Metrics, a.Pprof = "http://"+ports[0], "http://"+ports[1], "http://"+ports[2]
 	a.config = filepath.Join(t.TempDir(), "config.yaml")
-	text := fmt.Sprintf("data_dir: %q\nserver: {listen: %q}\nmetrics: {listen: %q}\npprof: {listen: %q}\n%s",
-		a.DataDir, ports[0], ports[1], ports[2], o.Config)
-	if err := os.WriteFile(a.config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	a.header = fmt.Sprintf("data_dir: %q\nserver: {listen: %q}\nmetrics: {listen: %q}\npprof: {listen: %q}\n",
+		a.DataDir, ports[0], ports[1], ports[2])
+	a.Configure(o.Config)
 	t.Cleanup(a.cleanUp)
 	return a
 }
+
+// Configure replaces the configuration, as Options.Config has it. An agent that
+// runs has to be told.
+func (a *Agent) Configure(config string) {
+	a.t.Helper()
+	next := a.config + ".new"
+	if err := os.WriteFile(next, []byte(a.header+config), 0o600); err != nil {
+		a.t.Fatal(err)
+	}
+	if err := os.Rename(next, a.config); err != nil {
+		a.t.Fatal(err)
+	}
+}
+
+// Signal sends the process a signal.
+func (a *Agent) Signal(s syscall.Signal) { a.current().cmd.Process.Signal(s) }
 
 func (a *Agent) cleanUp() {
 	if a.Running() {

@@ -33,6 +33,30 @@ type Status struct {
 		Name string `json:"name"`
 		Type string `json:"type"`
 	} `json:"sinks"`
+	LastReload *Reload `json:"last_reload"`
+}
+
+// Reload is what a reload of the configuration came to.
+type Reload struct {
+	// Code is the HTTP status of the request.
+	Code    int       `json:"-"`
+	At      time.Time `json:"at"`
+	Result  string    `json:"result"`
+	Changed []string  `json:"changed"`
+	Errors  []string  `json:"errors"`
+	Seconds float64   `json:"seconds"`
+}
+
+// Reload has the agent reload its configuration.
+func (a *Agent) Reload() (Reload, error) {
+	patient := http.Client{Transport: client.Transport, Timeout: 2 * time.Minute}
+	res, err := patient.Post(a.API+"/api/v1/config/reload", "", nil)
+	if err != nil {
+		return Reload{}, err
+	}
+	defer res.Body.Close()
+	r := Reload{Code: res.StatusCode}
+	return r, json.NewDecoder(res.Body).Decode(&r)
 }
 
 // Health is the answer of /health.
