@@ -38,8 +38,9 @@ type Options struct {
 	Config string
 	// DataDir is the data directory; a new one of the test when empty.
 	DataDir string
-	// Env are variables for the process ("KEY=value") besides the test's own.
-	Env []string
+	// Env are variables for the process ("KEY=value") besides the test's own, and
+	// Flags further flags of run.
+	Env, Flags []string
 }
 
 // Agent is an agent, running or not. Start, Kill, Terminate and Restart are for
@@ -52,6 +53,7 @@ type Agent struct {
 
 	t      testing.TB
 	env    []string
+	flags  []string
 	config string
 	header string // of the configuration
 
@@ -90,7 +92,7 @@ func Start(t testing.TB, o Options) *Agent {
 // New returns an agent that does not run yet.
 func New(t testing.TB, o Options) *Agent {
 	t.Helper()
-	a := &Agent{t: t, DataDir: o.DataDir, env: o.Env}
+	a := &Agent{t: t, DataDir: o.DataDir, env: o.Env, flags: o.Flags}
 	if a.DataDir == "" {
 		a.DataDir = filepath.Join(t.TempDir(), "data")
 	}
@@ -170,7 +172,7 @@ func (a *Agent) launch() *process {
 	}
 	p := &process{ended: make(chan struct{})}
 	p.cmd = &exec.Cmd{
-		Path: path, Args: []string{"log_capturer", "run", "--config", a.config},
+		Path: path, Args: append([]string{"log_capturer", "run", "--config", a.config}, a.flags...),
 		Env:    append(os.Environ(), a.env...),
 		Stdout: (*logWriter)(a), Stderr: (*logWriter)(a),
 		// The agent dies with the test, however that ends.

@@ -41,6 +41,7 @@ type Reload struct {
 	// Code is the HTTP status of the request.
 	Code    int       `json:"-"`
 	At      time.Time `json:"at"`
+	Cause   string    `json:"cause"`
 	Result  string    `json:"result"`
 	Changed []string  `json:"changed"`
 	Errors  []string  `json:"errors"`
