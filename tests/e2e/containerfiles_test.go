@@ -338,8 +338,9 @@ func TestShortLivedContainers(t *testing.T) {
 	}
 	t.Logf("%d of %d containers are not there in full, %v suspected gaps", missed, containers, gaps)
 	// A start that is heard late is recognised when the engine has said since that
-	// the container has stopped; some are not yet, one in a hundred on a busy machine.
-	if gaps > float64(missed+max(1, containers/20)) {
+	// the container has stopped. Where it has not said anything yet it looks like
+	// another run: one in some hundreds, on a busy machine.
+	if gaps > float64(missed+max(1, containers/100)) {
 		t.Errorf("%v suspected gaps", gaps)
 	}
 }

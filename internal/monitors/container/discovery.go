@@ -211,6 +211,9 @@ func (m *Monitor) learnSnapshot(s snapshot, now time.Time) {
 	}
 	present := map[string]bool{}
 	for _, info := range s.infos {
+		if m.removedSince(info.ID, s.asked) {
+			continue
+		}
 		present[info.ID] = true
 		if e := m.table[info.ID]; e != nil && e.seen.After(s.asked) {
 			info.Running = e.info.Running // an event has told of it since
@@ -298,6 +301,13 @@ func (m *Monitor) learnEvent(event Event, now time.Time) {
 			m.vanish(e, now)
 		}
 	}
+}
+
+// removedSince reports whether a container was heard to be removed after the engine
+// was asked, so that an answer that has it is about what was before. The caller
+// holds m.mu.
+func (m *Monitor) removedSince(id string, asked time.Time) bool {
+	return m.table[id] == nil && m.orphans[keyPrefix+id].After(asked)
 }
 
 // seenStopped remembers when the engine was asked, and said, that a container has

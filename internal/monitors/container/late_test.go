@@ -9,7 +9,7 @@ import (
 )
 
 // TestEventsHeardLate tells of a container's run after it was read, and after the
-// engine had said that it is gone.
+// engine had said that it is gone; and what the engine had said of it before that.
 func TestEventsHeardLate(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, fakeengine.Options{})
@@ -19,9 +19,19 @@ func TestEventsHeardLate(t *testing.T) {
 	c.Exit(0)
 	r.complete()
 	r.state(c, "stopped")
-	id := c.ID()
+	id, asked := c.ID(), time.Now()
+	info, err := r.monitor.opts.Engine.Inspect(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
 	c.Remove()
 	r.eventually("it is gone", func() bool { return r.stateOf(c) == "" })
+	for _, what := range []any{answer{id, info, nil, asked}, snapshot{asked: asked, infos: []Info{info}}} {
+		r.tell(what)
+		if list := r.monitor.Containers(); len(list) != 0 {
+			t.Errorf("what the engine had said before brings it back: %+v", list)
+		}
+	}
 	for _, kind := range []EventKind{EventCreate, EventStart, EventDie, EventDestroy} {
 		r.monitor.learn(Event{ID: id, Name: "late", Kind: kind})
 		if list := r.monitor.Containers(); len(list) != 0 {

@@ -204,6 +204,7 @@ const (
 // learnAnswer takes in what the engine said. The caller holds m.mu.
 func (m *Monitor) learnAnswer(a answer, now time.Time) {
 	switch {
+	case a.err == nil && m.removedSince(a.id, a.asked):
 	case a.err == nil:
 		if e := m.table[a.id]; e != nil && e.heard.After(a.asked) {
 			a.info.Running = e.info.Running // an event has told of it since
