@@ -368,8 +368,7 @@ func (m *Monitor) update(info Info, now time.Time) {
 	if e.stream == nil {
 		if !info.Inspected {
 			// Keep what only an inspection tells, unless the run has changed.
-			info.Inspected, info.StartedAt, info.TTY = e.info.Inspected, e.info.StartedAt, e.info.TTY
-			info.Driver, info.LogPath = e.info.Driver, e.info.LogPath
+			info.keepInspected(&e.info)
 			if info.Running && !e.info.Running {
 				info.Inspected = false
 			}

@@ -54,6 +54,14 @@ type Info struct {
 	Removing bool
 }
 
+// keepInspected takes over what only Inspect tells.
+func (i *Info) keepInspected(from *Info) {
+	listed := *i
+	*i = *from
+	i.ID, i.Name, i.Image, i.Labels, i.Running, i.Ignored = listed.ID, listed.Name, listed.Image, listed.Labels, listed.Running, listed.Ignored
+	i.Removing = false
+}
+
 // EventKind says what happened to a container.
 type EventKind string
 

@@ -94,6 +94,33 @@ func TestEngineSendsTwice(t *testing.T) {
 	}
 }
 
+// TestEngineSendsTwiceAfterAList has a stream opened again after the engine has
+// listed the containers, which does not tell how their logs are rotated.
+func TestEngineSendsTwiceAfterAList(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, fakeengine.Options{})
+	r.options.RotationInterval, r.options.ReconcileInterval = 300*time.Millisecond, 20*time.Millisecond
+	c := r.add(fakeengine.Config{LogOpts: rotated})
+	r.start()
+	for i := range 4 {
+		c.say(record.Stdout, time.Now(), fmt.Sprint("line ", i))
+		r.complete()
+		opened := c.Streams().Opened
+		r.eventually("its stream is opened again", func() bool { return c.Streams().Opened > opened })
+	}
+	c.say(record.Stdout, time.Now(), "the last")
+	r.complete()
+	for r.value("log_capturer_engine_repeats_total") == 0 {
+		c.Resend(1) // again where no stream was open
+		time.Sleep(10 * time.Millisecond)
+		if t.Context().Err() != nil || t.Failed() {
+			return
+		}
+		r.exact()
+	}
+	r.again()
+}
+
 // TestEngineSendsAPieceTwice has a line whose second piece is the first entry of
 // a new file, and is sent again while the line has no end yet.
 func TestEngineSendsAPieceTwice(t *testing.T) {
