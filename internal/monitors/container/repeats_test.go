@@ -94,13 +94,15 @@ func TestEngineSendsTwice(t *testing.T) {
 	}
 }
 
-// TestEngineSendsTwiceAfterAList has a stream opened again after the engine has
-// listed the containers, which does not tell how their logs are rotated.
+// TestEngineSendsTwiceAfterAList has streams opened again after the engine has
+// listed the containers, which does not tell how their logs are rotated, while they
+// waited for a lease.
 func TestEngineSendsTwiceAfterAList(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, fakeengine.Options{})
-	r.options.RotationInterval, r.options.ReconcileInterval = 300*time.Millisecond, 20*time.Millisecond
+	r.options.RotationInterval, r.options.ReconcileInterval, r.options.MaxStreams = 300*time.Millisecond, 20*time.Millisecond, 1
 	c := r.add(fakeengine.Config{LogOpts: rotated})
+	r.add(fakeengine.Config{LogOpts: rotated})
 	r.start()
 	for i := range 4 {
 		c.say(record.Stdout, time.Now(), fmt.Sprint("line ", i))
