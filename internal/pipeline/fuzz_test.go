@@ -124,3 +124,21 @@ func FuzzMultiline(f *testing.F) {
 		}
 	})
 }
+
+// Lines that are joined by what ends a record are those that were written, with
+// bounds and without an end.
+func FuzzMultilineEnd(f *testing.F) {
+	p := compiled(f, "- type: multiline\n  end: ';$'\n  max_lines: 4\n  max_bytes: 1KiB\n", pipeline.NewMetrics())
+	f.Add("a\n b;\n\nc;")
+	f.Fuzz(func(t *testing.T, text string) {
+		var got []string
+		run := p.Open(source, func(e *pipeline.Event) { got = append(got, string(e.Line)) }, nil)
+		for line := range strings.SplitSeq(text, "\n") {
+			run.Process(&pipeline.Event{Source: source, Line: []byte(line)})
+		}
+		run.Close()
+		if joined := strings.Join(got, "\n"); joined != text {
+			t.Errorf("%q became %q", text, joined)
+		}
+	})
+}
