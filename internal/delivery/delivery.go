@@ -118,8 +118,8 @@ type sourceCursors struct {
 	split     bool
 	// held are the batches that are in memory alone, oldest first; pending is
 	// the number of entries on their way to the spool, last the last of them;
-	// direct is
-	// Delivery.direct when that last moved the source's, or was to be waited for.
+	// direct is Delivery.direct when that last moved the source's, or was to be
+	// waited for.
 	held    []*ticket
 	pending int
 	last    *spool.Entry

@@ -47,7 +47,7 @@ func (w *worker) run(ctx context.Context) error {
 		if err == nil {
 			err = w.deliverAll(w.onShift)
 		}
-		relieved := err != nil && !errors.Is(err, queue.ErrClosed) && ctx.Err() == nil
+		relieved := err != nil && !errors.Is(err, queue.ErrClosed) && ctx.Err() == nil && w.onShift.Err() != nil
 		if relieved {
 			items = w.putBack(items)
 		}

@@ -133,15 +133,9 @@ func TestReload(t *testing.T) {
 		t.Error("the agent occupies more than before")
 	}
 	stop()
-	inFile := ledger.New()
-	lines := uint64(0)
-	for _, w := range writers {
-		lines += w.lines
-		inLoki.Expect("files", filepath.Base(w.path), record.Stdout, w.lines)
-		inFile.Expect("files", filepath.Base(w.path), record.Stdout, w.lines)
-	}
+	inFile, lines := expectFromFiles(writers, inLoki)
 	enginetest.Eventually(t, time.Minute, "all lines are delivered", func() bool {
-		return inLoki.Check().Missing == 0 && len(linesOf(t, filepath.Join(a.DataDir, "main.log"))) >= int(lines) &&
+		return inLoki.Check().Missing == 0 && len(linesOf(t, filepath.Join(a.DataDir, "main.log"))) >= lines &&
 			queued(a) == 0
 	})
 	for _, line := range linesOf(t, filepath.Join(a.DataDir, "main.log")) {
@@ -177,15 +171,9 @@ func TestReloadKilled(t *testing.T) {
 		a.Start()
 	}
 	stop()
-	inFile := ledger.New()
-	lines := uint64(0)
-	for _, w := range writers {
-		lines += w.lines
-		inLoki.Expect("files", filepath.Base(w.path), record.Stdout, w.lines)
-		inFile.Expect("files", filepath.Base(w.path), record.Stdout, w.lines)
-	}
+	inFile, lines := expectFromFiles(writers, inLoki)
 	enginetest.Eventually(t, time.Minute, "all lines are delivered", func() bool {
-		return inLoki.Check().Missing == 0 && len(linesOf(t, filepath.Join(a.DataDir, "main.log"))) >= int(lines)
+		return inLoki.Check().Missing == 0 && len(linesOf(t, filepath.Join(a.DataDir, "main.log"))) >= lines
 	})
 	for _, line := range linesOf(t, filepath.Join(a.DataDir, "main.log")) {
 		inFile.Observe("files", []byte(line))
@@ -197,6 +185,18 @@ func TestReloadKilled(t *testing.T) {
 		t.Errorf("loki: %v", r)
 	}
 	checkExtra(t, a, nil)
+}
+
+// expectFromFiles has both ledgers expect what the writers wrote, the one of Loki and
+// a new one for the file, and returns that and how many lines it is.
+func expectFromFiles(writers []*logWriter, inLoki *ledger.Ledger) (inFile *ledger.Ledger, lines int) {
+	inFile = ledger.New()
+	for _, w := range writers {
+		lines += int(w.lines)
+		inLoki.Expect("files", filepath.Base(w.path), record.Stdout, w.lines)
+		inFile.Expect("files", filepath.Base(w.path), record.Stdout, w.lines)
+	}
+	return inFile, lines
 }
 
 // queued returns how many records wait for sinks, or are in their spools.

@@ -278,3 +278,19 @@ func fetchCounts(ctx context.Context, url string) (counts, error) {
 	}
 	return c, json.NewDecoder(answer.Body).Decode(&c)
 }
+
+// awaitLines waits until the endpoint at url has taken so many lines.
+func awaitLines(ctx context.Context, url string, lines int64, patience time.Duration) error {
+	for deadline := time.Now().Add(patience); ; {
+		c, err := fetchCounts(ctx, url)
+		if err != nil || c.Lines == lines {
+			return err
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%d of %d lines arrived", c.Lines, lines)
+		}
+		if err := sleepUntil(ctx, time.Now().Add(100*time.Millisecond)); err != nil {
+			return err
+		}
+	}
+}

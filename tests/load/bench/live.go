@@ -205,17 +205,8 @@ func idle(ctx context.Context, r *rig) error {
 		return err
 	}
 	defer l.stop()
-	for deadline := time.Now().Add(2 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
-		c, err := fetchCounts(ctx, l.url)
-		if err != nil {
-			return err
-		}
-		if c.Lines == containers {
-			break
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("%d of %d lines arrived", c.Lines, containers)
-		}
+	if err := awaitLines(ctx, l.url, containers, 2*time.Minute); err != nil {
+		return err
 	}
 	if err := sleepUntil(ctx, time.Now().Add(30*time.Second)); err != nil {
 		return err

@@ -234,17 +234,8 @@ func apiRotation(ctx context.Context, r *rig) error {
 		return err
 	}
 	defer l.stop()
-	for deadline := time.Now().Add(5 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
-		c, err := fetchCounts(ctx, l.url)
-		if err != nil {
-			return err
-		}
-		if c.Lines == lines {
-			break
-		}
-		if time.Now().After(deadline) {
-			return fmt.Errorf("%d of %d lines arrived", c.Lines, lines)
-		}
+	if err := awaitLines(ctx, l.url, lines, 5*time.Minute); err != nil {
+		return err
 	}
 	size, err := os.Stat(paths[0])
 	if err != nil {
