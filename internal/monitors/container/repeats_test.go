@@ -26,6 +26,14 @@ func (r *rig) checks(v verdict) float64 {
 	return r.value("log_capturer_engine_repeat_checks_total", "verdict", string(v))
 }
 
+// followRotated starts a monitor of a container whose log is rotated.
+func followRotated(t *testing.T) (*rig, *speaker) {
+	r := newRig(t, fakeengine.Options{})
+	c := r.add(fakeengine.Config{LogOpts: rotated})
+	r.start()
+	return r, c
+}
+
 // leftOut waits until n entries were left out.
 func (r *rig) leftOut(n float64) {
 	r.t.Helper()
@@ -112,14 +120,12 @@ func TestEngineSendsTwiceAfterAList(t *testing.T) {
 	}
 	c.say(record.Stdout, time.Now(), "the last")
 	r.complete()
-	for r.value("log_capturer_engine_repeats_total") == 0 {
-		c.Resend(1) // again where no stream was open
+	r.eventually("what is sent twice is left out", func() bool {
+		c.Resend(1) // lost where no stream is open
 		time.Sleep(10 * time.Millisecond)
-		if t.Context().Err() != nil || t.Failed() {
-			return
-		}
 		r.exact()
-	}
+		return t.Failed() || r.value("log_capturer_engine_repeats_total") > 0
+	})
 	r.again()
 }
 
@@ -127,9 +133,7 @@ func TestEngineSendsTwiceAfterAList(t *testing.T) {
 // a new file, and is sent again while the line has no end yet.
 func TestEngineSendsAPieceTwice(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, fakeengine.Options{})
-	c := r.add(fakeengine.Config{LogOpts: rotated})
-	r.start()
+	r, c := followRotated(t)
 	at := time.Now()
 	c.say(record.Stdout, at.Add(-1), "before")
 	text := strings.Repeat("a", fakeengine.PieceSize) + strings.Repeat("b", fakeengine.PieceSize) + "c"
@@ -152,9 +156,7 @@ func TestEngineSendsAPieceTwice(t *testing.T) {
 // and lines that are older than the one before.
 func TestWrittenTwice(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, fakeengine.Options{})
-	c := r.add(fakeengine.Config{LogOpts: rotated})
-	r.start()
+	r, c := followRotated(t)
 	at := time.Now()
 	c.say(record.Stdout, at, "first")
 	r.complete()
@@ -185,9 +187,7 @@ func TestWrittenTwice(t *testing.T) {
 // line at one time for ever.
 func TestTwiceAtFullSpeed(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, fakeengine.Options{})
-	c := r.add(fakeengine.Config{LogOpts: rotated})
-	r.start()
+	r, c := followRotated(t)
 	at := time.Now()
 	began := time.Now()
 	const bursts = 200
@@ -237,9 +237,7 @@ func TestCannotSay(t *testing.T) {
 // with its first line is all there is.
 func TestOnlyEntryOfTheLog(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, fakeengine.Options{})
-	c := r.add(fakeengine.Config{LogOpts: rotated})
-	r.start()
+	r, c := followRotated(t)
 	at := time.Now()
 	for i := range 10 {
 		c.say(record.Stdout, at.Add(time.Duration(i)), fmt.Sprint("line ", i))
@@ -307,9 +305,7 @@ func TestAskingHangs(t *testing.T) {
 // TestAskingFails has the engine answer with errors.
 func TestAskingFails(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, fakeengine.Options{})
-	c := r.add(fakeengine.Config{LogOpts: rotated})
-	r.start()
+	r, c := followRotated(t)
 	at := time.Now()
 	for i := range 3 {
 		c.say(record.Stdout, at.Add(time.Duration(i)), fmt.Sprint("line ", i))
