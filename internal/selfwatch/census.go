@@ -25,17 +25,17 @@ type FDs struct {
 	// ByKind splits Total: socket, file, inotify, pipe and other. Do not
 	// modify.
 	ByKind map[string]int `json:"by_kind"`
-	// targets counts what they point at.
-	targets map[string]int
 }
 
 // fdKinds are the kinds of file descriptors.
 var fdKinds = []string{"socket", "file", "inotify", "pipe", "other"}
 
 // fdKind names the kind of a descriptor by what /proc says it points at
-// (proc(5)).
+// (proc(5)), "" for nothing.
 func fdKind(target string) string {
 	switch {
+	case target == "":
+		return ""
 	case strings.HasPrefix(target, "socket:"):
 		return "socket"
 	case strings.HasPrefix(target, "pipe:"):
@@ -49,30 +49,29 @@ func fdKind(target string) string {
 	}
 }
 
-// countFDs counts descriptors by what they point at.
-func countFDs(targets []string) *FDs {
-	fds := &FDs{ByKind: map[string]int{}, targets: map[string]int{}}
+// countFDs counts the open descriptors by their kinds. It returns nil where they
+// can't be read.
+func countFDs() *FDs {
+	numbers, err := openFDs()
+	if err != nil {
+		return nil
+	}
+	counted := &FDs{ByKind: map[string]int{}}
 	for _, kind := range fdKinds {
-		fds.ByKind[kind] = 0
+		counted.ByKind[kind] = 0
 	}
-	for _, target := range targets {
-		kind := fdKind(target)
-		fds.Total++
-		fds.ByKind[kind]++
-		if kind != "file" {
-			target, _, _ = strings.Cut(target, "[") // the number of an inode says nothing
+	for _, number := range numbers {
+		if kind := fdKindOf(number); kind != "" {
+			counted.Total++
+			counted.ByKind[kind]++
 		}
-		fds.targets[strings.TrimSuffix(target, ":")]++
 	}
-	return fds
+	return counted
 }
 
 // Census takes a census. The goroutines are those of at most a second ago.
 func (w *Watcher) Census() Census {
-	c := Census{TakenAt: time.Now(), Goroutines: w.Goroutines()}
-	if targets, err := fdTargets(); err == nil {
-		c.FDs = countFDs(targets)
-	}
+	c := Census{TakenAt: time.Now(), Goroutines: w.Goroutines(), FDs: countFDs()}
 	if n, err := residentBytes(); err == nil {
 		c.ResidentBytes = n
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strings"
 
 	"log_capturer/internal/lifetime"
 )
@@ -69,14 +70,33 @@ func (w *Watcher) Leaks() Leaks {
 			l.Stacks = append(l.Stacks, Stack{component, s.count, s.frames})
 		}
 	}
-	if l.Census.FDs != nil {
-		for target, n := range l.Census.FDs.targets {
-			l.Targets = append(l.Targets, Target{target, n})
-		}
-		slices.SortFunc(l.Targets, func(a, b Target) int {
-			return cmp.Or(cmp.Compare(b.FDs, a.FDs), cmp.Compare(a.Target, b.Target))
-		})
-		l.Targets = l.Targets[:min(len(l.Targets), maxTargets)]
-	}
+	l.Targets = append(l.Targets, fdTargets()...)
 	return l
+}
+
+// fdTargets returns what the most descriptors point at, the most first.
+func fdTargets() []Target {
+	numbers, err := openFDs()
+	if err != nil {
+		return nil
+	}
+	counts := map[string]int{}
+	for _, number := range numbers {
+		target := fdTarget(number)
+		if target == "" {
+			continue
+		}
+		if fdKind(target) != "file" {
+			target, _, _ = strings.Cut(target, "[") // the number of an inode says nothing
+		}
+		counts[strings.TrimSuffix(target, ":")]++
+	}
+	var targets []Target
+	for target, n := range counts {
+		targets = append(targets, Target{target, n})
+	}
+	slices.SortFunc(targets, func(a, b Target) int {
+		return cmp.Or(cmp.Compare(b.FDs, a.FDs), cmp.Compare(a.Target, b.Target))
+	})
+	return targets[:min(len(targets), maxTargets)]
 }

@@ -156,8 +156,8 @@ func TestComponentsAreBounded(t *testing.T) {
 }
 
 func countOpen() (int, error) {
-	targets, err := fdTargets()
-	return len(targets), err
+	numbers, err := openFDs()
+	return len(numbers), err
 }
 
 func TestOpenFilesAreCounted(t *testing.T) {

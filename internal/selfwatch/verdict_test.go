@@ -3,14 +3,17 @@ package selfwatch
 import (
 	"context"
 	"log/slog"
-	"maps"
 	"math/rand/v2"
+	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"log_capturer/internal/health"
 	"log_capturer/internal/lifetime"
@@ -215,16 +218,57 @@ func TestFDsAreCountedByKind(t *testing.T) {
 	}
 	defer r.Close()
 	defer w.Close()
-	after := New(Options{}).Census().FDs
-	if after.ByKind["file"] != before.ByKind["file"]+1 || after.ByKind["pipe"] != before.ByKind["pipe"]+2 {
-		t.Errorf("before %v, after %v", before.ByKind, after.ByKind)
+	l, err := net.Listen("tcp", "127.0.0.1:0") // and with the first of them an eventpoll
+	if err != nil {
+		t.Fatal(err)
 	}
-	if after.targets[name] != 1 || after.targets["pipe"] < 2 {
-		t.Errorf("targets %v", after.targets)
+	defer l.Close()
+	inotify, err := unix.InotifyInit1(unix.IN_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
 	}
-	got := countFDs([]string{"socket:[1]", "socket:[2]", "/a", "anon_inode:inotify", "anon_inode:[eventpoll]", "pipe:[3]"})
-	if want := map[string]int{"socket": 2, "file": 1, "inotify": 1, "other": 1, "pipe": 1}; got.Total != 6 || !maps.Equal(got.ByKind, want) {
-		t.Errorf("%+v", got)
+	defer unix.Close(inotify)
+	leaks := New(Options{}).Leaks()
+	after := leaks.Census.FDs.ByKind
+	for kind, n := range map[string]int{"file": 1, "pipe": 2, "socket": 1, "inotify": 1} {
+		if after[kind] != before.ByKind[kind]+n {
+			t.Errorf("of kind %s: before %v, after %v, want %d more", kind, before.ByKind, after, n)
+		}
+	}
+	of := func(target string) int {
+		at := slices.IndexFunc(leaks.Targets, func(t Target) bool { return t.Target == target })
+		if at < 0 {
+			return 0
+		}
+		return leaks.Targets[at].FDs
+	}
+	if of(name) != 1 || of("pipe") < 2 || of("anon_inode:inotify") != after["inotify"] {
+		t.Errorf("targets %v", leaks.Targets)
+	}
+}
+
+// The kind is told by what kind of file it is, or by what the descriptor points at;
+// both have to say the same.
+func TestKindsOfFDs(t *testing.T) {
+	for target, want := range map[string]string{
+		"socket:[1]": "socket", "/a": "file", "anon_inode:inotify": "inotify",
+		"anon_inode:[eventpoll]": "other", "pipe:[3]": "pipe", "": "",
+	} {
+		if got := fdKind(target); got != want {
+			t.Errorf("what points at %q is of kind %q, want %q", target, got, want)
+		}
+	}
+	numbers, err := openFDs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, number := range numbers {
+		if target := fdTarget(number); fdKindOf(number) != fdKind(target) {
+			t.Errorf("%d, which points at %q, is of kind %q", number, target, fdKindOf(number))
+		}
+	}
+	if kind := fdKindOf(1 << 20); kind != "" {
+		t.Errorf("one that is not open is of kind %q", kind)
 	}
 }
 

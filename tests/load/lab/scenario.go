@@ -115,8 +115,9 @@ type criteria struct {
 	GoroutinesPerMinute *float64 `yaml:"goroutines_per_minute"`
 	FDGrowth            *float64 `yaml:"fd_growth"`
 	HeapPerMinute       *float64 `yaml:"heap_mib_per_minute"`
-	// MaxMemory (MiB), MaxGoroutines and MaxCPU (percent of a core, on average
-	// after the warm-up) bound what the agent uses.
+	// MaxMemory (MiB), MaxGoroutines (without those of the agent's servers) and
+	// MaxCPU (percent of a core, on average after the warm-up) bound what the agent
+	// uses.
 	MaxMemory     *float64 `yaml:"max_memory_mib"`
 	MaxGoroutines *float64 `yaml:"max_goroutines"`
 	MaxCPU        *float64 `yaml:"max_cpu_percent"`
