@@ -74,7 +74,8 @@ type writerFunc func(b []byte) (int, error)
 
 func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
 
-// push returns a push in Loki's protocol with the given lines in streams of two.
+// push returns a push in Loki's protocol with the given lines in streams of two,
+// stamped half a second ago.
 func push(lines ...string) []byte {
 	field := func(b []byte, number protowire.Number, value []byte) []byte {
 		return protowire.AppendBytes(protowire.AppendTag(b, number, protowire.BytesType), value)
@@ -83,7 +84,10 @@ func push(lines ...string) []byte {
 	for len(lines) > 0 {
 		stream := field(nil, 1, []byte(`{job="x"}`))
 		for _, l := range lines[:min(2, len(lines))] {
-			entry := field(nil, 1, protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), 7))
+			at := time.Now().Add(-500 * time.Millisecond)
+			stamp := protowire.AppendVarint(protowire.AppendTag(nil, 1, protowire.VarintType), uint64(at.Unix()))
+			stamp = protowire.AppendVarint(protowire.AppendTag(stamp, 2, protowire.VarintType), uint64(at.Nanosecond()))
+			entry := field(nil, 1, stamp)
 			stream = field(stream, 2, field(entry, 2, []byte(l)))
 		}
 		lines = lines[min(2, len(lines)):]
@@ -124,11 +128,17 @@ func TestEndpointCounts(t *testing.T) {
 	}
 	post("/loki/api/v1/push", "application/x-protobuf", push(stamp(time.Second), stamp(time.Second), stamp(2*time.Second)), http.StatusNoContent)
 	c := want(3, 1)
-	if p := c.percentile(0.5); p < time.Second || p > 1900*time.Millisecond {
+	if p := c.Written.percentile(0.5); p < time.Second || p > 1900*time.Millisecond {
 		t.Errorf("half of the lines took %v", p)
 	}
-	if p := c.percentile(0.99); p < 2*time.Second {
+	if p := c.Written.percentile(0.99); p < 2*time.Second {
 		t.Errorf("the slowest line took %v", p)
+	}
+	if p := c.Stamped.percentile(1); p < 500*time.Millisecond || p > 900*time.Millisecond {
+		t.Errorf("the agent took %v", p)
+	}
+	if p := c.Written.since(c.Written).percentile(1); p != 0 {
+		t.Errorf("no lines took %v", p)
 	}
 	post("/loki/api/v1/push", "application/x-protobuf", []byte("no snappy"), http.StatusBadRequest)
 	want(3, 1)

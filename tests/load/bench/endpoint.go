@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -27,22 +28,47 @@ type counts struct {
 	Requests int64 `json:"requests"`
 	// Bytes are those of the bodies as they came, compressed.
 	Bytes int64 `json:"bytes"`
-	// Delays are the times from the writing of a line to its acknowledgement, in
-	// milliseconds: how many lines took i to i+1. The last holds all above.
-	Delays []int64 `json:"delays,omitempty"`
+	// Written are the times from the writing of a line to its acknowledgement, and
+	// Stamped those from when the engine had it: the agent's part of them. They are
+	// told where the protocol has the engine's time, which Loki's has.
+	Written delays `json:"written,omitempty"`
+	Stamped delays `json:"stamped,omitempty"`
 }
+
+// delays says how many lines took i to i+1 milliseconds. The last holds all above.
+type delays []int64
 
 // maxDelay is the number of the delays that are told apart.
 const maxDelay = 5000
 
+// add enters a delay between two times, unless there is none.
+func (d *delays) add(from, to int64) {
+	if from == 0 {
+		return
+	}
+	if *d == nil {
+		*d = make(delays, maxDelay+1)
+	}
+	(*d)[max(0, min((to-from)/int64(time.Millisecond), maxDelay))]++
+}
+
+// since returns the delays that were entered since before.
+func (d delays) since(before delays) delays {
+	d = slices.Clone(d)
+	for i, n := range before {
+		d[i] -= n
+	}
+	return d
+}
+
 // percentile returns the delay that the share p of all lines did not exceed.
-func (c *counts) percentile(p float64) time.Duration {
+func (d delays) percentile(p float64) time.Duration {
 	var total, sum int64
-	for _, n := range c.Delays {
+	for _, n := range d {
 		total += n
 	}
-	for ms, n := range c.Delays {
-		if sum += n; float64(sum) >= p*float64(total) {
+	for ms, n := range d {
+		if sum += n; sum > 0 && float64(sum) >= p*float64(total) {
 			return time.Duration(ms+1) * time.Millisecond
 		}
 	}
@@ -100,8 +126,12 @@ func (e *endpoint) handler() http.Handler {
 	return mux
 }
 
+// decoder calls found for each line of a body, with the time that the line is
+// stamped with, 0 where that is not read.
+type decoder func(body []byte, h http.Header, found func(line []byte, stamped int64)) error
+
 // take returns a handler that counts the lines that decode finds in a body.
-func (e *endpoint) take(decode func([]byte, http.Header, func([]byte)) error, status int) http.HandlerFunc {
+func (e *endpoint) take(decode decoder, status int) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if err := e.count(r, decode); err != nil {
 			http.Error(w, err.Error(), http.StatusBadRequest)
@@ -112,7 +142,7 @@ func (e *endpoint) take(decode func([]byte, http.Header, func([]byte)) error, st
 }
 
 // count reads a request and enters it.
-func (e *endpoint) count(r *http.Request, decode func([]byte, http.Header, func([]byte)) error) error {
+func (e *endpoint) count(r *http.Request, decode decoder) error {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
 		return err
@@ -122,11 +152,11 @@ func (e *endpoint) count(r *http.Request, decode func([]byte, http.Header, func(
 		return err
 	}
 	var lines int64
-	var stamps []int64
-	err = decode(body, r.Header, func(line []byte) {
+	var times [][2]int64 // of the writing, and of the stamp
+	err = decode(body, r.Header, func(line []byte, stamped int64) {
 		lines++
 		if e.delays {
-			stamps = append(stamps, stampOf(line))
+			times = append(times, [2]int64{stampOf(line), stamped})
 		}
 	})
 	if err != nil {
@@ -138,12 +168,9 @@ func (e *endpoint) count(r *http.Request, decode func([]byte, http.Header, func(
 	e.counts.Requests++
 	e.counts.Bytes += size
 	e.counts.Lines += lines
-	if e.delays && e.counts.Delays == nil {
-		e.counts.Delays = make([]int64, maxDelay+1)
-	}
-	for _, at := range stamps {
-		ms := (now - at) / int64(time.Millisecond)
-		e.counts.Delays[max(0, min(ms, maxDelay))]++
+	for _, at := range times {
+		e.counts.Written.add(at[0], now)
+		e.counts.Stamped.add(at[1], now)
 	}
 	return nil
 }
@@ -183,8 +210,9 @@ func unpack(body []byte, encoding string) ([]byte, error) {
 }
 
 // decodeLoki finds the lines of a push, in the schema of Loki's
-// pkg/push/push.proto: PushRequest.streams = 1, Stream.entries = 2, Entry.line = 2.
-func decodeLoki(body []byte, h http.Header, line func([]byte)) error {
+// pkg/push/push.proto: PushRequest.streams = 1, Stream.entries = 2, and of an entry
+// timestamp = 1, line = 2; of a timestamp seconds = 1, nanos = 2.
+func decodeLoki(body []byte, h http.Header, found func([]byte, int64)) error {
 	if strings.HasPrefix(h.Get("Content-Type"), "application/json") {
 		return errors.New("JSON pushes are not counted here: use protobuf")
 	}
@@ -192,18 +220,50 @@ func decodeLoki(body []byte, h http.Header, line func([]byte)) error {
 	if err != nil {
 		return err
 	}
-	return walk(raw, []protowire.Number{1, 2, 2}, line)
+	var line []byte
+	var stamped int64
+	return walk(raw, []protowire.Number{1, 2}, func(entry []byte) error {
+		line, stamped = nil, 0
+		err := fields(entry, func(number protowire.Number, value []byte, _ uint64) error {
+			if number == 2 {
+				line = value
+				return nil
+			}
+			return fields(value, func(number protowire.Number, _ []byte, n uint64) error {
+				stamped += int64(n) * map[protowire.Number]int64{1: int64(time.Second), 2: 1}[number]
+				return nil
+			})
+		})
+		found(line, stamped)
+		return err
+	})
 }
 
 // decodeOTLP finds the records of an ExportLogsServiceRequest, in the schema of
 // opentelemetry/proto/logs/v1/logs.proto: resource_logs = 1, scope_logs = 2,
 // log_records = 2, and of a record body = 5, string_value = 1.
-func decodeOTLP(body []byte, _ http.Header, line func([]byte)) error {
-	return walk(body, []protowire.Number{1, 2, 2, 5, 1}, line)
+func decodeOTLP(body []byte, _ http.Header, found func([]byte, int64)) error {
+	return walk(body, []protowire.Number{1, 2, 2, 5, 1}, func(line []byte) error {
+		found(line, 0)
+		return nil
+	})
 }
 
 // walk calls found for each field that path leads to.
-func walk(b []byte, path []protowire.Number, found func([]byte)) error {
+func walk(b []byte, path []protowire.Number, found func([]byte) error) error {
+	return fields(b, func(number protowire.Number, value []byte, _ uint64) error {
+		if number != path[0] || value == nil {
+			return nil
+		}
+		if len(path) == 1 {
+			return found(value)
+		}
+		return walk(value, path[1:], found)
+	})
+}
+
+// fields calls found for each field of a message, with its bytes or its number.
+func fields(b []byte, found func(number protowire.Number, value []byte, n uint64) error) error {
 	for len(b) > 0 {
 		number, kind, n := protowire.ConsumeTag(b)
 		if n < 0 {
@@ -213,13 +273,17 @@ func walk(b []byte, path []protowire.Number, found func([]byte)) error {
 		if n = protowire.ConsumeFieldValue(number, kind, b); n < 0 {
 			return protowire.ParseError(n)
 		}
-		if number == path[0] && kind == protowire.BytesType {
+		var err error
+		switch kind {
+		case protowire.BytesType:
 			value, _ := protowire.ConsumeBytes(b)
-			if len(path) == 1 {
-				found(value)
-			} else if err := walk(value, path[1:], found); err != nil {
-				return err
-			}
+			err = found(number, value, 0)
+		case protowire.VarintType:
+			value, _ := protowire.ConsumeVarint(b)
+			err = found(number, nil, value)
+		}
+		if err != nil {
+			return err
 		}
 		b = b[n:]
 	}
@@ -227,10 +291,10 @@ func walk(b []byte, path []protowire.Number, found func([]byte)) error {
 }
 
 // decodeJSONLines takes every line that is not empty for a record.
-func decodeJSONLines(body []byte, _ http.Header, line func([]byte)) error {
+func decodeJSONLines(body []byte, _ http.Header, found func([]byte, int64)) error {
 	for l := range bytes.Lines(body) {
 		if len(bytes.TrimSpace(l)) > 0 {
-			line(l)
+			found(l, 0)
 		}
 	}
 	return nil
@@ -240,12 +304,12 @@ func decodeJSONLines(body []byte, _ http.Header, line func([]byte)) error {
 // document.
 func (e *endpoint) bulk(w http.ResponseWriter, r *http.Request) {
 	items := 0
-	err := e.count(r, func(body []byte, h http.Header, line func([]byte)) error {
+	err := e.count(r, func(body []byte, h http.Header, found func([]byte, int64)) error {
 		odd := false
-		return decodeJSONLines(body, h, func(l []byte) {
+		return decodeJSONLines(body, h, func(l []byte, _ int64) {
 			if odd {
 				items++
-				line(l)
+				found(l, 0)
 			}
 			odd = !odd
 		})

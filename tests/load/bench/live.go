@@ -10,19 +10,25 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 
 	"log_capturer/internal/testkit/scrape"
 )
 
-// live is our agent beside containers that run.
+// live is an agent beside containers that run.
 type live struct {
 	agent, endpoint *process
 	url, metrics    string
 }
 
-// observe starts the agent on a group, and the endpoint.
+// observe starts our agent on a group, and the endpoint.
 func (r *rig) observe(ctx context.Context, g *group, j job) (*live, error) {
+	return r.observeWith(ctx, g, r.own, j)
+}
+
+// observeWith starts an agent on a group, and the endpoint.
+func (r *rig) observeWith(ctx context.Context, g *group, command func(job) ([]string, error), j job) (*live, error) {
 	l := &live{}
 	var err error
 	if l.endpoint, l.url, err = startEndpoint(ctx, r.self, r.dir, true); err != nil {
@@ -36,7 +42,10 @@ func (r *rig) observe(ctx context.Context, g *group, j job) (*live, error) {
 		return nil, err
 	}
 	l.metrics = "http://" + j.metrics + "/metrics"
-	argv, err := r.own(j)
+	if j.files, err = g.logs(ctx); err != nil {
+		return nil, err
+	}
+	argv, err := command(j)
 	if err != nil {
 		return nil, err
 	}
@@ -88,83 +97,119 @@ func over(ctx context.Context, pid int, d time.Duration) (share float64, err err
 }
 
 // steady measures the agent with each way to fill a push of Loki's: a stream that
-// is refused would go unseen in a push of several, so that one is the default.
+// is refused would go unseen in a push of several, so that one is the default. The
+// other agents that are on the PATH follow.
 func steady(ctx context.Context, r *rig) error {
-	fmt.Fprintln(r.out, "| streams in a push | lines/s | pushes/s | share of a core | peak memory | delay p50 | p99 | p99.9 |\n|---|---|---|---|---|---|---|---|")
-	for _, way := range []struct{ name, option string }{{"one (the default)", "1"}, {"any number", "0"}} {
-		if err := steadyWith(ctx, r, way.name, "    streams_per_push: "+way.option); err != nil {
-			return fmt.Errorf("with %s: %w", way.name, err)
+	fmt.Fprintln(r.out, `| agent | lines/s | requests/s | share of a core | peak memory | from write p50 | p99 | from the engine's time p50 | p99 | p99.9 |
+|---|---|---|---|---|---|---|---|---|---|`)
+	if err := steadyWith(ctx, r, "log_capturer, one stream in a push (the default)", r.own); err != nil {
+		return err
+	}
+	if err := steadyWith(ctx, r, "log_capturer, any number", func(j job) ([]string, error) {
+		j.sink = []string{"    streams_per_push: 0"}
+		return r.own(j)
+	}); err != nil {
+		return err
+	}
+	for _, c := range contenders {
+		binary := c.find()
+		if binary == "" {
+			continue
+		}
+		if err := steadyWith(ctx, r, c.name, func(j job) ([]string, error) { return c.command(binary, j) }); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func steadyWith(ctx context.Context, r *rig, name, option string) error {
+// steadyWith measures one agent.
+func steadyWith(ctx context.Context, r *rig, name string, command func(job) ([]string, error)) error {
+	row, err := r.steadyRow(ctx, command)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	fmt.Fprintf(r.out, "| %s | %s |\n", name, strings.Join(row, " | "))
+	return nil
+}
+
+// steadyRow returns what an agent came to.
+func (r *rig) steadyRow(ctx context.Context, command func(job) ([]string, error)) ([]string, error) {
 	const containers, rate = 50, 200
 	r.progress("starting %d containers", containers)
 	g, err := r.run(ctx, containers, "", "-rate", strconv.Itoa(rate), "-endless")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer g.remove()
 	paths, err := g.logs(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	l, err := r.observe(ctx, g, job{transport: "file", pprof: r.opts.pprof, sink: []string{option}})
+	l, err := r.observeWith(ctx, g, command, job{transport: "file", pprof: r.opts.pprof})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer l.stop()
 	if err := sleepUntil(ctx, time.Now().Add(15*time.Second)); err != nil {
-		return err
+		return nil, err
 	}
 	pid := l.agent.cmd.Process.Pid
 	// What it took to catch up with the containers is not the steady rate's.
 	if err := forgetPeak(pid); err != nil {
-		return err
+		return nil, err
 	}
 	before, err := fetchCounts(ctx, l.url)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	share, err := over(ctx, pid, time.Duration(r.opts.seconds)*time.Second)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	after, err := fetchCounts(ctx, l.url)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	_, peak, err := memoryOf(pid)
 	if err != nil {
-		return err
-	}
-	for i, n := range before.Delays {
-		after.Delays[i] -= n
+		return nil, err
 	}
 	if err := g.end(ctx); err != nil {
-		return err
+		return nil, err
 	}
 	r.progress("the containers have ended; counting")
 	want, err := countLines(paths)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	var all counts
 	for deadline := time.Now().Add(time.Minute); all.Lines < want && time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
 		if all, err = fetchCounts(ctx, l.url); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if all.Lines != want {
-		return fmt.Errorf("%d lines arrived, written were %d", all.Lines, want)
+		return nil, fmt.Errorf("%d lines arrived, written were %d", all.Lines, want)
 	}
 	seconds := float64(r.opts.seconds)
-	fmt.Fprintf(r.out, "| %s | %.0f | %.0f | %.2f %% | %s | %v | %v | %v |\n", name,
-		float64(after.Lines-before.Lines)/seconds, float64(after.Requests-before.Requests)/seconds, 100*share, mib(peak),
-		after.percentile(0.5), after.percentile(0.99), after.percentile(0.999))
-	return nil
+	row := []string{
+		fmt.Sprintf("%.0f", float64(after.Lines-before.Lines)/seconds),
+		fmt.Sprintf("%.0f", float64(after.Requests-before.Requests)/seconds),
+		fmt.Sprintf("%.2f %%", 100*share), mib(peak),
+	}
+	written, stamped := after.Written.since(before.Written), after.Stamped.since(before.Stamped)
+	for _, p := range []time.Duration{
+		written.percentile(0.5), written.percentile(0.99),
+		stamped.percentile(0.5), stamped.percentile(0.99), stamped.percentile(0.999),
+	} {
+		text := "-"
+		if p > 0 {
+			text = p.String()
+		}
+		row = append(row, text)
+	}
+	return row, nil
 }
 
 // countLines returns how many lines files hold together.
