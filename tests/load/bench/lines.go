@@ -65,6 +65,7 @@ func write(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("write", flag.ContinueOnError)
 	lines := flags.Int("lines", 0, "`lines` to write")
 	rate := flags.Float64("rate", 0, "`lines` a second; 0 for as many as possible")
+	burst := flags.Int("burst", 1, "`lines` that are written together at that rate")
 	name := flags.String("name", "", "`name` that makes the lines differ from those of others")
 	hold := flags.Bool("hold", false, "stay alive after the last line")
 	endless := flags.Bool("endless", false, "write until told to end, however many -lines are")
@@ -81,7 +82,7 @@ func write(ctx context.Context, args []string, out io.Writer) error {
 	var line []byte
 	begin := time.Now()
 	for n := 0; *endless || n < *lines; n++ {
-		if *rate > 0 {
+		if *rate > 0 && n%*burst == 0 {
 			if err := sleepUntil(ctx, begin.Add(time.Duration(float64(n)/(*rate)*1e9))); err != nil {
 				return nil // told to end
 			}

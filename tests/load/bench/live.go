@@ -135,9 +135,11 @@ func steadyWith(ctx context.Context, r *rig, name string, command func(job) ([]s
 
 // steadyRow returns what an agent came to.
 func (r *rig) steadyRow(ctx context.Context, command func(job) ([]string, error)) ([]string, error) {
-	const containers, rate = 50, 200
+	// To wake up for every line would take the containers more than all else here
+	// takes together, and the delays would be those of a machine that is busy.
+	const containers, rate, burst = 50, 200, 10
 	r.progress("starting %d containers", containers)
-	g, err := r.run(ctx, containers, "", "-rate", strconv.Itoa(rate), "-endless")
+	g, err := r.run(ctx, containers, "", "-rate", strconv.Itoa(rate), "-burst", strconv.Itoa(burst), "-endless")
 	if err != nil {
 		return nil, err
 	}
