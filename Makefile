@@ -33,7 +33,7 @@ bench: ## what the agent costs (docs/performance.md); half an hour, and nothing 
 
 bench-vlagent: ## the same files through vlagent, which is built for it
 	cd tests/load/vlagent && go build -o ../../../bin/vlagent github.com/VictoriaMetrics/VictoriaLogs/app/vlagent
-	PATH="$(CURDIR)/bin:$$PATH" go run ./tests/load/bench -keep compare
+	PATH="$(CURDIR)/bin:$$PATH" go run ./tests/load/bench -keep compare steady
 
 test-victorialogs: ## the sinks against a real VictoriaLogs
 	bash .ci/run victorialogs
