@@ -29,13 +29,13 @@ var above = append([]string{"internal/config", "internal/server"}, wiring...)
 
 var importRules = []importRule{
 	{
-		packages: []string{"internal/record", "internal/health", "internal/lifetime", "internal/vfs", "internal/planted", "internal/secret"},
+		packages: []string{"internal/record", "internal/health", "internal/lifetime", "internal/vfs", "internal/planted", "internal/secret", "internal/spelling"},
 		only:     []string{},
 		why:      "every arrow points at it, so none may leave it",
 	},
 	{
 		packages: []string{"internal/cli"},
-		only:     []string{"internal/config", "internal/client", "internal/server", "internal/lifetime", "internal/cursors", "internal/promtail", "internal/pipeline", "internal/record", "internal/reload"},
+		only:     []string{"internal/config", "internal/client", "internal/server", "internal/lifetime", "internal/cursors", "internal/promtail", "internal/pipeline", "internal/record", "internal/reload", "internal/spelling"},
 		why:      "the commands read the config, try its pipelines, ask a running agent, and get what runs as a function",
 	},
 	{
@@ -60,7 +60,7 @@ var importRules = []importRule{
 	},
 	{
 		packages: []string{"internal/tools"},
-		only:     []string{"internal/cli", "internal/config", "internal/record", "internal/spool", "internal/vfs"},
+		only:     []string{"internal/cli", "internal/config", "internal/record", "internal/spelling", "internal/spool", "internal/vfs"},
 		why:      "the tools look at what the agent keeps, and ask the rest of its API",
 	},
 	{

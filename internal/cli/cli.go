@@ -20,6 +20,7 @@ import (
 
 	"log_capturer/internal/config"
 	"log_capturer/internal/reload"
+	"log_capturer/internal/spelling"
 )
 
 // The exit codes.
@@ -173,7 +174,7 @@ func (c *call) unknownCommand(name string) int {
 		names = append(names, command.name)
 	}
 	message := fmt.Sprintf("unknown command %q", name)
-	if near, ok := config.Nearest(name, names); ok {
+	if near, ok := spelling.Nearest(name, names); ok {
 		message += fmt.Sprintf("; did you mean %q?", near)
 	}
 	fmt.Fprintf(c.Stderr, "log_capturer: %s\nSee 'log_capturer help'.\n", message)
@@ -235,7 +236,7 @@ func (c *call) sub(ctx context.Context, subs map[string]func(context.Context, *c
 	run := subs[c.args[0]]
 	if run == nil {
 		message := fmt.Sprintf("unknown command %q", c.args[0])
-		if near, ok := config.Nearest(c.args[0], slices.Sorted(maps.Keys(subs))); ok {
+		if near, ok := spelling.Nearest(c.args[0], slices.Sorted(maps.Keys(subs))); ok {
 			message += fmt.Sprintf("; did you mean %q?", near)
 		}
 		return c.usageError("%s", message)

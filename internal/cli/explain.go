@@ -13,6 +13,7 @@ import (
 	"log_capturer/internal/config"
 	"log_capturer/internal/pipeline"
 	"log_capturer/internal/record"
+	"log_capturer/internal/spelling"
 )
 
 const explainUsage = `Usage: log_capturer explain --config FILE [FLAGS]
@@ -103,7 +104,7 @@ func explain(_ context.Context, c *call) int {
 // noPipeline says that there is no pipeline of a name.
 func noPipeline(name string, table *pipeline.Table) string {
 	message := fmt.Sprintf("there is no pipeline %q", name)
-	if near, ok := config.Nearest(name, table.Names()); ok {
+	if near, ok := spelling.Nearest(name, table.Names()); ok {
 		return message + fmt.Sprintf("; did you mean %q?", near)
 	}
 	if len(table.Names()) == 0 {

@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"log_capturer/internal/spelling"
 )
 
 // decoder puts the nodes of a file into the types of this package. It reports
@@ -197,7 +199,7 @@ func notOneOf(s string, valid []string) string {
 		}
 	}
 	message := fmt.Sprintf("want %s, not %q", enumerate(valid), shorten(s))
-	if near, ok := Nearest(s, valid); ok {
+	if near, ok := spelling.Nearest(s, valid); ok {
 		message += fmt.Sprintf("; did you mean %q?", near)
 	}
 	return message

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"log_capturer/internal/spelling"
 )
 
 // field is a key of a section and where its value goes.
@@ -89,7 +91,7 @@ func unknownKey(key string, known []field) string {
 	for i, f := range known {
 		keys[i] = f.key
 	}
-	if near, ok := Nearest(key, keys); ok {
+	if near, ok := spelling.Nearest(key, keys); ok {
 		return message + fmt.Sprintf("; did you mean %q?", near)
 	}
 	// A key that many sections have says nothing of which one was meant.
@@ -192,7 +194,7 @@ func (s *Sink) decodeNode(d *decoder, n *node, path string) {
 	if message := notOneOf(typ, sinkTypes); message != "" {
 		d.fail(e.value.pos, typePath, "%s", message)
 		// The other keys are checked against the type that was meant.
-		if typ, ok = Nearest(typ, sinkTypes); !ok {
+		if typ, ok = spelling.Nearest(typ, sinkTypes); !ok {
 			return
 		}
 		*s = defaultSink(typ)

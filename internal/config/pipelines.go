@@ -8,6 +8,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"log_capturer/internal/pipeline"
+	"log_capturer/internal/spelling"
 )
 
 // Pipeline is what becomes of the records of some sources on their way to the
@@ -48,7 +49,7 @@ func (s *Stage) decodeNode(d *decoder, n *node, path string) {
 	if message := notOneOf(typ, stageTypes); message != "" {
 		d.fail(e.value.pos, typePath, "%s", message)
 		// The other keys are checked against the type that was meant.
-		if typ, ok = Nearest(typ, stageTypes); !ok {
+		if typ, ok = spelling.Nearest(typ, stageTypes); !ok {
 			return
 		}
 		n = without(n, e)

@@ -10,12 +10,14 @@ package template
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"log_capturer/internal/record"
+	"log_capturer/internal/spelling"
 )
 
 // field is what a placeholder stands for.
@@ -183,7 +185,22 @@ func (t *Template) addPlaceholder(name string, constants map[string]string) erro
 			return nil
 		}
 	}
-	return fmt.Errorf("unknown placeholder {%s}; did you mean {%s}?", name, nearest(name, constants))
+	valid := append(Placeholders(), slices.Sorted(maps.Keys(constants))...)
+	if meant, ok := nearest(name, valid); ok {
+		return fmt.Errorf("unknown placeholder {%s}; did you mean {%s}?", name, meant)
+	}
+	return fmt.Errorf("unknown placeholder {%s}; valid are {%s}", name, strings.Join(valid, "}, {"))
+}
+
+// nearest returns the valid name that was most likely meant by name: one that
+// it is a whole word of (service, name, id), or else one that is spelt nearly so.
+func nearest(name string, valid []string) (string, bool) {
+	for _, v := range valid {
+		if slices.Contains(strings.Split(v, "_"), name) {
+			return v, true
+		}
+	}
+	return spelling.Nearest(name, valid)
 }
 
 func (t *Template) add(p part, name string) {

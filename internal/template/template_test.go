@@ -127,6 +127,7 @@ func TestCompileErrors(t *testing.T) {
 		`compile template "{service}": unknown placeholder {service}; did you mean {compose_service}?`)
 	f("{datadir}/x", map[string]string{"data_dir": "/d"},
 		`compile template "{datadir}/x": unknown placeholder {datadir}; did you mean {data_dir}?`)
+	f("{shape}", nil, `compile template "{shape}": unknown placeholder {shape}; valid are {`+strings.Join(Placeholders(), "}, {")+`}`)
 	f("a{host", nil, `compile template "a{host": '{' at byte 2 is not closed (write '{{' for a brace)`)
 	f("{host{image}", nil, `compile template "{host{image}": '{' at byte 1 is not closed (write '{{' for a brace)`)
 	f("host}", nil, `compile template "host}": '}' at byte 5 closes nothing (write '}}' for a brace)`)

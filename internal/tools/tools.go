@@ -13,6 +13,7 @@ import (
 
 	"log_capturer/internal/cli"
 	"log_capturer/internal/config"
+	"log_capturer/internal/spelling"
 )
 
 // All returns the commands.
@@ -62,7 +63,7 @@ func action(args []string, names ...string) (string, []string, error) {
 		}
 	}
 	message := fmt.Sprintf("%q is nothing that can be done", args[0])
-	if near, ok := config.Nearest(args[0], names); ok {
+	if near, ok := spelling.Nearest(args[0], names); ok {
 		message += fmt.Sprintf("; did you mean %q?", near)
 	}
 	return "", nil, cli.UsageError(message)

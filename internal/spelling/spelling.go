@@ -1,4 +1,6 @@
-package config
+// Package spelling finds the name that was meant by one that is not known, for
+// errors to suggest. It knows nothing of what the names are.
+package spelling
 
 import "slices"
 
