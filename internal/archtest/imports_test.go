@@ -29,7 +29,7 @@ var above = append([]string{"internal/config", "internal/server"}, wiring...)
 
 var importRules = []importRule{
 	{
-		packages: []string{"internal/record", "internal/health", "internal/lifetime", "internal/vfs", "internal/planted", "internal/secret", "internal/spelling"},
+		packages: []string{"internal/record", "internal/health", "internal/lifetime", "internal/vfs", "internal/planted", "internal/reuse", "internal/secret", "internal/spelling"},
 		only:     []string{},
 		why:      "every arrow points at it, so none may leave it",
 	},

@@ -14,6 +14,7 @@ import (
 	"log_capturer/internal/positions"
 	"log_capturer/internal/queue"
 	"log_capturer/internal/record"
+	"log_capturer/internal/reuse"
 )
 
 // worker delivers one shard of the queue, one request after the other. It is
@@ -30,7 +31,7 @@ type worker struct {
 	items    []queue.Item
 	requests []Request
 	byGroup  map[string]int
-	body     []byte
+	body     reuse.Buffer
 	changes  []positions.Change
 	moves    []move
 }
@@ -189,14 +190,14 @@ func (w *worker) deliver(ctx context.Context, req *Request) error {
 			return err
 		}
 	}
-	req.Body, req.Encoded = w.body, false
+	req.Body, req.Encoded = w.body.Take(), false
 	defer func() { req.Body = nil }()
 	for failures := 0; ; failures++ {
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
 		err := w.attempt(req)
-		w.body = req.Body
+		w.body.Keep(req.Body)
 		if err == nil {
 			return w.commit(req, count, 0)
 		}

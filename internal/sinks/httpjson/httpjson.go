@@ -24,6 +24,7 @@ import (
 	"log_capturer/internal/httpclient"
 	"log_capturer/internal/identity"
 	"log_capturer/internal/jsondoc"
+	"log_capturer/internal/reuse"
 )
 
 // Options configure a Sink.
@@ -55,14 +56,11 @@ var _ delivery.Sink = (*Sink)(nil)
 
 // scratch is what one encoding needs besides the request's own buffer.
 type scratch struct {
-	raw   []byte
+	raw   reuse.Buffer
 	id    []byte
 	clock jsondoc.Clock
 	gzip  httpclient.Gzip
 }
-
-// maxScratchBytes is the largest raw buffer that is kept.
-const maxScratchBytes = 16 << 20
 
 // New returns a sink. It checks all options, reads the files that they name,
 // and dials nothing.
@@ -107,19 +105,15 @@ func (s *Sink) Send(ctx context.Context, req *delivery.Request) error {
 // encode writes the documents into req.Body.
 func (s *Sink) encode(req *delivery.Request) error {
 	sc := s.scratch.Get().(*scratch)
-	defer func() {
-		if cap(sc.raw) > maxScratchBytes {
-			sc.raw = nil
-		}
-		s.scratch.Put(sc)
-	}()
+	defer s.scratch.Put(sc)
 	if !s.gzip {
 		req.Body = s.append(req.Body[:0], sc, req)
 		return nil
 	}
-	sc.raw = s.append(sc.raw[:0], sc, req)
+	raw := s.append(sc.raw.Take(), sc, req)
+	sc.raw.Keep(raw)
 	var err error
-	if req.Body, err = sc.gzip.Append(req.Body[:0], sc.raw); err != nil {
+	if req.Body, err = sc.gzip.Append(req.Body[:0], raw); err != nil {
 		return fmt.Errorf("compress: %w", err)
 	}
 	return nil

@@ -482,8 +482,8 @@ func TestBadOptions(t *testing.T) {
 	}
 	f(func(o *Options) { o.Format = "xml" }, `local_file sink "files": unknown format "xml"; use json or text`)
 	f(func(o *Options) { o.Compress = "xz" }, `local_file sink "files": unknown compression "xz"; use zstd, gzip or none`)
-	f(func(o *Options) { o.Path = "{x}" }, `local_file sink "files": compile template "{x}": `+
-		`unknown placeholder {x}; did you mean {pod}?`)
+	f(func(o *Options) { o.Path = "{pods}" }, `local_file sink "files": compile template "{pods}": `+
+		`unknown placeholder {pods}; did you mean {pod}?`)
 }
 
 func TestEntriesOfAnotherVersionAreLeftAlone(t *testing.T) {

@@ -9,13 +9,14 @@ import (
 	"log_capturer/internal/delivery"
 	"log_capturer/internal/httpclient"
 	"log_capturer/internal/record"
+	"log_capturer/internal/reuse"
 )
 
 // scratch is what one encoding needs besides the request's own buffer. It is
 // kept for the next one.
 type scratch struct {
 	// raw is the push before compression.
-	raw []byte
+	raw reuse.Buffer
 	// runs are the request's parts, those of one Loki stream in a row.
 	runs []run
 	// streams numbers the request's Loki streams by their labels.
@@ -28,9 +29,6 @@ type scratch struct {
 }
 
 func newScratch() *scratch { return &scratch{streams: map[string]int{}, labelled: map[string]*fixed{}} }
-
-// maxScratchBytes is the largest raw buffer that is kept.
-const maxScratchBytes = 16 << 20
 
 // run is a part, or the records of one stream of a part, that goes into one
 // Loki stream.
@@ -76,9 +74,6 @@ func (s *Sink) release(sc *scratch) {
 	clear(sc.runs) // The next request must not keep this one's batches.
 	sc.runs = sc.runs[:0]
 	clear(sc.streams)
-	if cap(sc.raw) > maxScratchBytes {
-		sc.raw = nil
-	}
 	s.scratch.Put(sc)
 }
 
@@ -86,12 +81,12 @@ func (s *Sink) release(sc *scratch) {
 func (s *Sink) encodeRuns(dst []byte, sc *scratch, runs []run) ([]byte, error) {
 	how := entries{omitMetadata: s.omitMetadata, recordLabels: s.recordLabels}
 	if s.encoding == JSON {
-		sc.raw = appendJSONPush(sc.raw[:0], runs, how)
-		return sc.gzip.Append(dst, sc.raw)
+		push := appendJSONPush(sc.raw.Take(), runs, how)
+		sc.raw.Keep(push)
+		return sc.gzip.Append(dst, push)
 	}
-	var push []byte
-	sc.raw = slices.Grow(sc.raw[:0], pushRoom(runs))
-	sc.raw, push = appendPush(sc.raw, runs, how)
+	raw, push := appendPush(slices.Grow(sc.raw.Take(), pushRoom(runs)), runs, how)
+	sc.raw.Keep(raw)
 	if s2.MaxEncodedLen(len(push)) < 0 {
 		return dst, fmt.Errorf("a push of %d bytes is more than snappy takes", len(push))
 	}

@@ -15,6 +15,7 @@ import (
 	"log_capturer/internal/httpclient"
 	"log_capturer/internal/identity"
 	"log_capturer/internal/record"
+	"log_capturer/internal/reuse"
 	"log_capturer/internal/template"
 )
 
@@ -158,7 +159,7 @@ func appendMark(dst []byte, key string) []byte {
 
 // scratch is what one encoding needs besides the request's own buffer.
 type scratch struct {
-	raw []byte
+	raw reuse.Buffer
 	// plans hold, for each record of a part, what the pass that measured it
 	// found out.
 	plans []plan
@@ -175,9 +176,6 @@ type plan struct {
 	field    protowire.Number // of the body's AnyValue
 }
 
-// maxScratchBytes is the largest raw buffer that is kept.
-const maxScratchBytes = 16 << 20
-
 // frameHeader is what stands before a message of gRPC: whether it is
 // compressed, and its length in four bytes, the high ones first.
 const frameHeader = 5
@@ -186,9 +184,6 @@ const frameHeader = 5
 func (s *Sink) encode(req *delivery.Request) error {
 	sc := s.scratch.Get().(*scratch)
 	defer func() {
-		if cap(sc.raw) > maxScratchBytes {
-			sc.raw = nil
-		}
 		clear(sc.plans[:cap(sc.plans)]) // the next request must not keep this one's batches
 		s.scratch.Put(sc)
 	}()
@@ -198,9 +193,10 @@ func (s *Sink) encode(req *delivery.Request) error {
 	}
 	begin := len(body)
 	if s.gzip {
-		sc.raw = s.append(sc.raw[:0], sc, req)
+		raw := s.append(sc.raw.Take(), sc, req)
+		sc.raw.Keep(raw)
 		var err error
-		if body, err = sc.gzip.Append(body, sc.raw); err != nil {
+		if body, err = sc.gzip.Append(body, raw); err != nil {
 			return fmt.Errorf("compress: %w", err)
 		}
 	} else {

@@ -12,6 +12,7 @@ import (
 	"log_capturer/internal/httpclient"
 	"log_capturer/internal/jsondoc"
 	"log_capturer/internal/record"
+	"log_capturer/internal/reuse"
 	"log_capturer/internal/template"
 )
 
@@ -100,25 +101,17 @@ func appendMember(dst []byte, name string, value []byte) []byte {
 
 // scratch is what one encoding needs besides the request's own buffer.
 type scratch struct {
-	raw  []byte
+	raw  reuse.Buffer
 	gzip httpclient.Gzip
 }
-
-// maxScratchBytes is the largest raw buffer that is kept.
-const maxScratchBytes = 16 << 20
 
 // encode writes the request into req.Body.
 func (s *Sink) encode(req *delivery.Request) error {
 	sc := s.scratch.Get().(*scratch)
-	defer func() {
-		if cap(sc.raw) > maxScratchBytes {
-			sc.raw = nil
-		}
-		s.scratch.Put(sc)
-	}()
+	defer s.scratch.Put(sc)
 	dst := req.Body[:0]
 	if s.gzip {
-		dst = sc.raw[:0]
+		dst = sc.raw.Take()
 	}
 	for i := range req.Parts {
 		p := &req.Parts[i]
@@ -142,9 +135,9 @@ func (s *Sink) encode(req *delivery.Request) error {
 		req.Body = dst
 		return nil
 	}
-	sc.raw = dst
+	sc.raw.Keep(dst)
 	var err error
-	if req.Body, err = sc.gzip.Append(req.Body[:0], sc.raw); err != nil {
+	if req.Body, err = sc.gzip.Append(req.Body[:0], dst); err != nil {
 		return fmt.Errorf("compress: %w", err)
 	}
 	return nil
