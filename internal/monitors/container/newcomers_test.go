@@ -85,7 +85,9 @@ func TestShortLived(t *testing.T) {
 	}, true, 0)
 	f("nobody tells", func(r *rig) {
 		quiet(r)
-		r.engine.Delay(fakeengine.Inspect, 500*time.Millisecond)
+		// Long enough for the file to be seen open on a machine that is busy.
+		r.options.holdFor = 3 * time.Second
+		r.engine.Delay(fakeengine.Inspect, 5*time.Second)
 		r.options.ReconcileInterval = time.Hour
 	}, fakeengine.Config{}, remove, false, 1)
 	skip := fakeengine.Config{Labels: map[string]string{"skip": ""}}

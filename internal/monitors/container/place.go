@@ -14,8 +14,9 @@ const (
 	minTail = 64
 	// firstTail is the number where it is not known how long it was closed.
 	firstTail = 1024
-	// maxTail is the largest number that is tried before the whole log.
-	maxTail = 64 << 10
+	// maxTail is the largest number that is tried before the whole log. To seek it
+	// from the end costs the engine little; to decode what is before it does not.
+	maxTail = 4 << 20
 	// all stands for the whole log.
 	all = -1
 	// clockSlack is by how much the clock may have been set back for a time
@@ -101,8 +102,9 @@ func (s *stream) locate(ctx context.Context, tail int, since time.Time, places *
 			if s.search.ambiguous || foundAt == 0 {
 				return all, since, nil
 			}
-			// From before the anchor, and with room for what comes meanwhile.
-			return int(entries-foundAt) + 2*minTail, since, nil
+			// From before the anchor, and with room for what comes meanwhile, which
+			// is less than what came since the anchor.
+			return 2*int(entries-foundAt) + 2*minTail, since, nil
 		}
 		if whole && tail != all {
 			tail = all

@@ -33,6 +33,8 @@ const (
 	// firstAsk is the number of entries from the log's end that are asked for
 	// first, enough for what is written in the moment after a rotation.
 	firstAsk = 256
+	// mostAsk bounds what is asked for then, and held to be looked through.
+	mostAsk = 64 << 10
 	// askTimeout bounds the asking about one entry.
 	askTimeout = 5 * time.Second
 	// maxSame is how many entries of one time are remembered. A line of 16 MiB
@@ -336,7 +338,7 @@ func (s *stream) verdict(ctx context.Context, h *heard, e logged, line bool) (ve
 		case all && !since.IsZero():
 			since = time.Time{} // it hides what is older
 			continue
-		case !all && tail < maxTail:
+		case !all && tail < mostAsk:
 			tail *= 8
 			continue
 		case !all:

@@ -3,6 +3,7 @@ package container
 import (
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -224,6 +225,61 @@ func TestQuietStderrDoesNotCostAWholeLog(t *testing.T) {
 	}
 	t.Run("never", func(t *testing.T) { t.Parallel(); f(t, false) })
 	t.Run("long ago", func(t *testing.T) { t.Parallel(); f(t, true) })
+}
+
+// TestRestartAtAFastLog holds that a place is found in a log that grows all the time
+// by reading a part of it: by the time that it is opened to be followed, more has come
+// than while it was searched.
+func TestRestartAtAFastLog(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, fakeengine.Options{})
+	c := r.add(fakeengine.Config{})
+	const burst = 2000
+	n := 0
+	say := func(lines int) {
+		for range lines {
+			c.say(record.Stdout, time.Now(), fmt.Sprint("line ", n))
+			n++
+		}
+	}
+	say(10 * burst)
+	r.start()
+	r.complete()
+	r.stop()
+	say(burst)
+	// What comes with each of the three openings that it takes.
+	var bursts [][]fakeengine.Entry
+	for range 3 {
+		var entries []fakeengine.Entry
+		at := time.Now()
+		for i := range burst {
+			text := fmt.Sprint("line ", n)
+			entries = append(entries, fakeengine.Line(record.Stdout, at.Add(time.Duration(i)), text))
+			c.expect(record.Stdout, at.Add(time.Duration(i)), text, 0)
+			n++
+		}
+		bursts = append(bursts, entries)
+	}
+	var openings atomic.Int64
+	r.spy.asked()
+	r.spy.meanwhile = func() {
+		if i := openings.Add(1); int(i) <= len(bursts) {
+			c.Append(bursts[i-1]...)
+		}
+	}
+	r.start()
+	r.complete()
+	opens := r.spy.asked()
+	for _, o := range opens {
+		if o.Tail < 0 {
+			t.Errorf("the whole log was read; all that was asked for is %+v", opens)
+		}
+	}
+	if len(opens) != len(bursts) {
+		t.Errorf("the log was opened %d times, want %d: %+v", len(opens), len(bursts), opens)
+	}
+	r.exact()
+	r.healthy()
 }
 
 func TestStartAtEnd(t *testing.T) {

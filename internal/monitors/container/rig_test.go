@@ -40,8 +40,10 @@ type rig struct {
 // spy is an Engine that keeps what logs were asked for.
 type spy struct {
 	Engine
-	mu    sync.Mutex
-	opens []opened
+	// meanwhile, where it is set, is called before the engine is asked.
+	meanwhile func()
+	mu        sync.Mutex
+	opens     []opened
 }
 
 type opened struct {
@@ -53,6 +55,9 @@ func (s *spy) Logs(ctx context.Context, id string, opts LogsOptions) (io.ReadClo
 	s.mu.Lock()
 	s.opens = append(s.opens, opened{id, opts})
 	s.mu.Unlock()
+	if s.meanwhile != nil {
+		s.meanwhile()
+	}
 	return s.Engine.Logs(ctx, id, opts)
 }
 
