@@ -129,6 +129,11 @@ func TestDeadSinkBesideHealthyOne(t *testing.T) {
 // goes up and down, with records in the spool at two of three kills. The files
 // hold every line once; the destination sees again at most what was in flight.
 func TestKilledWithSpool(t *testing.T) {
+	t.Run("file", func(t *testing.T) { killWithSpool(t, "file") })
+	t.Run("api", func(t *testing.T) { killWithSpool(t, "api") })
+}
+
+func killWithSpool(t *testing.T, transport string) {
 	engine := enginetest.New(t)
 	id := label(t)
 	const containers, batchRecords, concurrency = 4, 200, 4
@@ -145,9 +150,7 @@ func TestKilledWithSpool(t *testing.T) {
 			Args: []string{"-run-id", "r", "-rate", "400", "-streams", "both", "-size", "200,400"},
 		}))
 	}
-	// Over the API a loaded engine takes longer to find the agent's place in logs that
-	// grow so fast than passes between two kills.
-	a := agent.Start(t, agent.Options{Config: monitorConfig(id, "max_line_bytes: 64KiB", "transport: file") + smallWindow +
+	a := agent.Start(t, agent.Options{Config: monitorConfig(id, "max_line_bytes: 64KiB", "transport: "+transport) + smallWindow +
 		"sinks:\n" + fileSink + "    batch_bytes: 64KiB\n" + loki.sink("{max_bytes: 1GiB}") + "    batch_records: " + strconv.Itoa(batchRecords) + "\n    concurrency: " + strconv.Itoa(concurrency) + "\n"})
 	held := 0
 	for n := range kills {
