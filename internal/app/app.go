@@ -58,13 +58,14 @@ type app struct {
 	watcher     *selfwatch.Watcher
 	overdue     *lifetime.Watch
 	recent      *selfwatch.Recent
+	thrift      *thrift // nil for none
 	running     groups
 }
 
 // Run runs the agent until ctx is done, or until it can't go on.
 func Run(ctx context.Context, cfg *config.Config, reloads *reload.Reloads, stdout io.Writer, logger *slog.Logger) error {
-	saveMemory()
 	a := newApp(cfg, reloads, stdout, logger)
+	a.thrift = newThrift()
 	defer a.close()
 	if err := a.make(); err != nil {
 		return err
@@ -176,6 +177,9 @@ func (a *app) run(ctx context.Context) error {
 	endpoints := lifetime.NewGroup(context.WithoutCancel(ctx))
 	endpoints.Go("server", a.server.Run)
 	endpoints.Go("selfwatch", a.watcher.Run)
+	if a.thrift != nil {
+		endpoints.Go("memory", a.thrift.Run)
+	}
 	keeping := lifetime.NewGroup(context.WithoutCancel(ctx))
 	keeping.Go("positions", a.journal.Run)
 	keeping.Go("dead_letters", a.deadLetters.Run)
