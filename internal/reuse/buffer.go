@@ -9,7 +9,7 @@ const (
 	// waste is how many times larger than its use a buffer may be, and patience how
 	// many uses in a row it may be larger. A body has room for what does not
 	// compress, and requests of a burst differ in size.
-	waste, patience = 16, 8
+	waste, patience = 16, 32
 	// large is the size from which a buffer is never kept.
 	large = 16 << 20
 )
