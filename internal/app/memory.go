@@ -16,7 +16,7 @@ const (
 	gcPercent = 50
 	// restPercent is the same while there is hardly any garbage. With 500 silent
 	// containers it saves a sixth of the agent's own memory.
-	restPercent = 15
+	restPercent = 10
 	// restCycles is how often garbage may be collected in thriftInterval for that.
 	restCycles     = 2
 	thriftInterval = 10 * time.Second

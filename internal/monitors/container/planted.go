@@ -37,7 +37,7 @@ func (e plantedClients) List(ctx context.Context) ([]Info, error) {
 	if err != nil {
 		return nil, err
 	}
-	docker.transport.IdleConnTimeout = 0
+	docker.lists.DisableKeepAlives = false
 	return docker.List(ctx)
 }
 
