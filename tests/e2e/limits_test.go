@@ -52,8 +52,9 @@ func TestRateLimits(t *testing.T) {
 			if report.Missing != dropped || report.Repeated+report.Disordered+report.Corrupt+report.Unexpected+report.Foreign != 0 {
 				t.Errorf("%d dropped: %v", dropped, report)
 			}
-			// A first second's worth passes at once.
-			passed := float64(limited) * rate * (took.Seconds() + 1)
+			// A first second's worth passes at once, and what the last request owes is
+			// not waited for; it may hold a few records more than its limit.
+			passed := float64(limited) * (rate*(took.Seconds()+1) + 200)
 			switch waits := stage == ""; {
 			case waits && dropped > 0:
 				t.Errorf("%d were dropped, and should have waited", dropped)
