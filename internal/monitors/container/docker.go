@@ -3,7 +3,6 @@ package container
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -25,10 +24,8 @@ import (
 // whole agent: a client for each call would leave an idle connection and two
 // goroutines behind each time.
 type Docker struct {
-	client *client.Client
-	// lists asks for lists of the containers, at base.
-	lists *http.Transport
-	base  string
+	client    *client.Client
+	transport *http.Transport
 }
 
 // NewDocker returns the engine at host ("unix:///var/run/docker.sock"), or,
@@ -58,22 +55,17 @@ func NewDocker(host string) (*Docker, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make engine client: %w", err)
 	}
-	address, err := client.ParseHostURL(host)
-	if err != nil {
-		return nil, fmt.Errorf("make engine client: %w", err)
-	}
-	dial := c.Dialer()
-	return &Docker{client: c, base: "http://" + client.DummyHost + address.Path, lists: &http.Transport{
-		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
-		DisableKeepAlives: true, // it is asked once a minute
-	}}, nil
+	return &Docker{client: c, transport: transport}, nil
 }
 
 // Address returns the engine's address.
 func (d *Docker) Address() string { return d.client.DaemonHost() }
 
 // Close ends the idle connections.
-func (d *Docker) Close() error { return d.client.Close() }
+func (d *Docker) Close() error {
+	d.transport.CloseIdleConnections()
+	return d.client.Close()
+}
 
 // DataRoot implements Engine.
 func (d *Docker) DataRoot(ctx context.Context) (string, error) {
@@ -84,64 +76,19 @@ func (d *Docker) DataRoot(ctx context.Context) (string, error) {
 	return result.Info.DockerRootDir, nil
 }
 
-// List implements Engine. The answer is taken container by container: the client
-// holds the whole of it, and all that it says of each, which is 3 MiB for 500. What
-// is taken of it is the same in all versions of the API.
+// List implements Engine.
 func (d *Docker) List(ctx context.Context) ([]Info, error) {
-	infos, err := d.list(ctx)
+	result, err := d.client.ContainerList(ctx, client.ContainerListOptions{All: true})
 	if err != nil {
-		return nil, fmt.Errorf("list containers: %w", err)
+		return nil, fmt.Errorf("list containers: %w", classify(err))
 	}
-	return infos, nil
-}
-
-func (d *Docker) list(ctx context.Context) ([]Info, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, d.base+"/containers/json?all=1", nil)
-	if err != nil {
-		return nil, err
-	}
-	answer, err := d.lists.RoundTrip(request)
-	if err != nil {
-		// The client has better words for an engine that can't be reached.
-		if _, pingErr := d.client.Ping(ctx, client.PingOptions{}); pingErr != nil {
-			err = pingErr
-		}
-		return nil, err
-	}
-	defer answer.Body.Close()
-	decoder := json.NewDecoder(answer.Body)
-	if answer.StatusCode != http.StatusOK {
-		var refusal struct{ Message string }
-		_ = decoder.Decode(&refusal) // the status says enough
-		return nil, fmt.Errorf("the engine answers %s: %s", answer.Status, refusal.Message)
-	}
-	switch begin, err := decoder.Token(); {
-	case err != nil:
-		return nil, err
-	case begin != json.Delim('['):
-		return nil, fmt.Errorf("the engine answers with no list: %v", begin)
-	}
-	var infos []Info
-	for decoder.More() {
-		var item struct {
-			ID     string `json:"Id"`
-			Names  []string
-			Image  string
-			Labels map[string]string
-			State  string
-		}
-		if err := decoder.Decode(&item); err != nil {
-			return nil, err
-		}
-		info := Info{ID: item.ID, Image: item.Image, Labels: item.Labels, Running: hasProcess(item.State)}
+	infos := make([]Info, 0, len(result.Items))
+	for _, item := range result.Items {
+		info := Info{ID: item.ID, Image: item.Image, Labels: item.Labels, Running: hasProcess(string(item.State))}
 		if len(item.Names) > 0 {
 			info.Name = strings.TrimPrefix(item.Names[0], "/")
 		}
 		infos = append(infos, info)
-	}
-	// Without its end it is not all of the list.
-	if _, err := decoder.Token(); err != nil { // ]
-		return nil, err
 	}
 	return infos, nil
 }

@@ -9,47 +9,40 @@ import (
 	"testing"
 )
 
-// A list is all of it or an error: what it lacks is taken for removed.
+// A list is all of it or an error: what it lacks is taken for removed. The engine
+// may be named by its address in any form that Docker's own client takes.
 func TestList(t *testing.T) {
-	status, body := http.StatusOK, ""
+	answer := ""
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodGet || r.URL.Path != "/engine/containers/json" || r.URL.RawQuery != "all=1" {
-			t.Errorf("asked is %s %s", r.Method, r.URL)
+		w.Header().Set("Api-Version", "1.41")
+		if strings.HasSuffix(r.URL.Path, "/containers/json") {
+			fmt.Fprint(w, answer)
 		}
-		w.WriteHeader(status)
-		fmt.Fprint(w, body)
 	}))
-	address := "tcp://" + strings.TrimPrefix(server.URL, "http://") + "/engine"
-	docker, err := NewDocker(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer docker.Close()
-	f := func(code int, answer string, want []Info, words ...string) {
-		t.Helper()
-		status, body = code, answer
-		got, err := docker.List(t.Context())
-		if !reflect.DeepEqual(got, want) || (err == nil) != (len(words) == 0) {
-			t.Errorf("%d %s: got %+v, %v; want %+v", code, answer, got, err, want)
-		}
-		for _, word := range words {
-			if err != nil && !strings.Contains(err.Error(), word) {
-				t.Errorf("%d %s: error %v, want %q in it", code, answer, err, word)
-			}
-		}
-	}
+	defer server.Close()
 	const one = `{"Id":"a","Names":["/web","/db/alias"],"Image":"i:1","ImageID":"sha256:0","Labels":{"k":"v"},"State":"paused","Mounts":[{"Type":"bind"}]}`
 	web := Info{ID: "a", Name: "web", Image: "i:1", Labels: map[string]string{"k": "v"}, Running: true}
-	f(http.StatusOK, `[]`, nil)
-	f(http.StatusOK, `[`+one+`,{"Id":"b","Names":null,"State":"exited"}]`+"\n", []Info{web, {ID: "b"}})
-	f(http.StatusOK, `[`+one+`,`, nil, "list containers")
-	f(http.StatusOK, `[`+one, nil, "list containers")
-	f(http.StatusOK, ``, nil, "list containers")
-	f(http.StatusOK, `{"message":"x"}`, nil, "no list")
-	f(http.StatusOK, `{}`, nil, "no list")
-	f(http.StatusOK, `null`, nil, "no list")
-	f(http.StatusInternalServerError, `{"message":"out of order"}`, nil, "500", "out of order")
-	f(http.StatusBadGateway, `<html>`, nil, "502")
-	server.Close()
-	f(0, "", nil, "list containers", "Cannot connect to the Docker daemon at "+address)
+	for _, scheme := range []string{"tcp", "http"} {
+		docker, err := NewDocker(scheme + strings.TrimPrefix(server.URL, "http"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		f := func(text string, want []Info, ok bool) {
+			t.Helper()
+			answer = text
+			got, err := docker.List(t.Context())
+			if (err == nil) != ok || len(got) != len(want) || len(want) > 0 && !reflect.DeepEqual(got, want) {
+				t.Errorf("%s, %s: got %+v, %v; want %+v", scheme, text, got, err, want)
+			}
+		}
+		f(`[]`, nil, true)
+		f(`[`+one+`,{"Id":"b","Names":null,"State":"exited"}]`, []Info{web, {ID: "b"}}, true)
+		f(`[`+one+`,`, nil, false)
+		f(`[`+one, nil, false)
+		f(``, nil, false)
+		f(`{"message":"x"}`, nil, false)
+		if err := docker.Close(); err != nil {
+			t.Error(err)
+		}
+	}
 }

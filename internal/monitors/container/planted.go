@@ -37,7 +37,7 @@ func (e plantedClients) List(ctx context.Context) ([]Info, error) {
 	if err != nil {
 		return nil, err
 	}
-	docker.lists.DisableKeepAlives = false
+	docker.transport.IdleConnTimeout = 0
 	return docker.List(ctx)
 }
 
